@@ -1,0 +1,271 @@
+//! REST messages of a job's API (served by its coordinator, versioned by the path prefix `/api/v1`).
+//!
+//! | method and path | body -> answer |
+//! | --- | --- |
+//! | GET /api/v1/job | `JobStatus` |
+//! | GET /api/v1/stages | `Vec<StageStatus>` |
+//! | GET /api/v1/checkpoints | `Vec<CheckpointStatus>`, newest first |
+//! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete |
+//! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
+//! | GET /api/v1/rescales | `Vec<RescaleStatus>`, newest first |
+//! | POST /api/v1/stop | `StopRequest` -> `JobStatus` |
+//! | GET /api/v1/openapi.json | the generated OpenAPI document (no token needed) |
+//!
+//! Every call but the last carries `Authorization: Bearer TOKEN`. Errors are `ErrorBody` with 400, 401, 404, 409 or 503.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::id::{Epoch, Generation, TaskId, Term};
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Waiting for workers to register.
+    WaitingForWorkers,
+    /// Tasks are being placed, restored and connected.
+    Deploying,
+    /// Tasks run.
+    Running,
+    /// A restart rescale is between its savepoint and its new tasks.
+    Rescaling,
+    /// A task or worker was lost; the job goes back to its last checkpoint.
+    Recovering,
+    /// A person asked the job to stop; its savepoint is being taken.
+    Stopping,
+    /// The input has ended and the last epoch is committed.
+    Completed,
+    /// Stopped on request.
+    Stopped,
+    /// It cannot go on; `JobStatus::error` says why.
+    Failed,
+}
+
+impl JobState {
+    /// Whether the job will never run again by itself.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Stopped | Self::Failed)
+    }
+}
+
+/// One process and its pid, for the local platform.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ProcessStatus {
+    /// Operating-system process id.
+    pub pid: u32,
+}
+
+/// One registered worker.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WorkerStatus {
+    /// Stable name, such as `w0`.
+    pub id: String,
+    /// Operating-system process id.
+    pub pid: u32,
+    /// Random number drawn at each start of the process.
+    pub incarnation: u64,
+    /// Address of the data port.
+    pub data_address: String,
+    /// Ids of the tasks it hosts.
+    pub tasks: Vec<TaskId>,
+}
+
+/// The job as a whole.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct JobStatus {
+    /// Name of the job.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Why it failed or last recovered, empty if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Incarnation of the task set.
+    pub generation: Generation,
+    /// Incarnation of the coordinator.
+    pub term: Term,
+    /// Failures survived so far by going back to a checkpoint.
+    pub recoveries: u64,
+    /// The coordinator's process.
+    pub coordinator: ProcessStatus,
+    /// Registered workers by name.
+    pub workers: Vec<WorkerStatus>,
+    /// Newest complete checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointStatus>,
+    /// Epoch this run was restored from, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_epoch: Option<Epoch>,
+    /// Rows dropped because they were later than the watermark, over all stages.
+    pub late_rows: u64,
+    /// Malformed input records that `'on-error'` skipped or put aside.
+    pub bad_records: u64,
+}
+
+/// Counters of one task since it was deployed (they start again at 0 with a new generation). All only grow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCounters {
+    /// Wall time since the task started, microseconds; busy + back-pressured + idle.
+    pub elapsed_us: u64,
+    /// Time working, waiting in the rate limiter included.
+    pub busy_us: u64,
+    /// Time waiting for credit of an output channel.
+    pub backpressured_us: u64,
+    /// Time waiting for input.
+    pub idle_us: u64,
+    /// Rows taken from input channels; for a source, rows read.
+    pub records_in: u64,
+    /// Rows given to output channels or to the sink.
+    pub records_out: u64,
+    /// Bytes taken from input channels.
+    pub bytes_in: u64,
+    /// Bytes given to output channels.
+    pub bytes_out: u64,
+    /// Rows dropped as late.
+    pub late_rows: u64,
+    /// Malformed records skipped or put aside.
+    pub bad_records: u64,
+}
+
+/// One task of a stage.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TaskStatus {
+    /// Its id.
+    pub id: TaskId,
+    /// Worker that hosts it.
+    pub worker: String,
+    /// Counters since deployment.
+    pub counters: TaskCounters,
+    /// Output watermark in ms since the epoch; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_ms: Option<i64>,
+    /// Events that are due and not yet taken by a source task; absent where the source cannot say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_records: Option<u64>,
+    /// Offered rate in records a second of a source with a schedule (this task's share).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_per_s: Option<f64>,
+    /// Key groups owned.
+    pub key_groups: u32,
+    /// Bytes of keyed state, an estimate.
+    pub state_bytes: u64,
+}
+
+/// One edge into a stage.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EdgeStatus {
+    /// Name of the stage the rows come from.
+    pub from: String,
+    /// How rows are spread: `hash`, `forward` or `rebalance`.
+    pub partition: String,
+    /// Rows sent over this edge by the present tasks of `from`.
+    pub records: u64,
+    /// Bytes sent over this edge.
+    pub bytes: u64,
+}
+
+/// One stage with its tasks.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StageStatus {
+    /// Stable name.
+    pub name: String,
+    /// Names of the fused ops.
+    pub ops: Vec<String>,
+    /// Whether it reads a source.
+    pub source: bool,
+    /// Number of source splits, which bounds the parallelism of a source stage; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub splits: Option<u32>,
+    /// Number of tasks.
+    pub parallelism: u32,
+    /// Edges into it.
+    pub inputs: Vec<EdgeStatus>,
+    /// Tasks by id.
+    pub tasks: Vec<TaskStatus>,
+}
+
+/// A checkpoint or savepoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointStatus {
+    /// Number of its barrier.
+    pub epoch: Epoch,
+    /// Whether a person asked for it; savepoints are never removed.
+    pub savepoint: bool,
+    /// Time of completion, ms since 1970.
+    pub completed_at_ms: i64,
+    /// From trigger to committed manifest.
+    pub duration_ms: u64,
+    /// Bytes uploaded for it (new files only).
+    pub uploaded_bytes: u64,
+    /// Bytes of state it stands for.
+    pub state_bytes: u64,
+    /// Where its manifest is; `--restore` takes this.
+    pub path: String,
+}
+
+/// Asks for a savepoint.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct SavepointRequest {}
+
+/// How a rescale gets from one owner table to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RescaleStrategy {
+    /// Savepoint, stop, redeploy, restore.
+    #[default]
+    Restart,
+}
+
+/// Asks for other parallelisms.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RescaleRequest {
+    /// Stage name -> tasks. Stages that are not named stay as they are.
+    pub stages: BTreeMap<String, u32>,
+    /// How.
+    #[serde(default)]
+    pub strategy: RescaleStrategy,
+    /// Compare-and-set: refused with 409 unless the job is at this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+}
+
+/// A rescale, running or past.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RescaleStatus {
+    /// Grows by one per rescale of a job.
+    pub id: u64,
+    /// How.
+    pub strategy: RescaleStrategy,
+    /// Stage name -> tasks before.
+    pub from: BTreeMap<String, u32>,
+    /// Stage name -> tasks asked for.
+    pub to: BTreeMap<String, u32>,
+    /// `running`, `done` or `failed`.
+    pub state: String,
+    /// Time of the request, ms since 1970.
+    pub requested_at_ms: i64,
+    /// From the request until tasks run again; absent while running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Key groups whose owner changed.
+    pub groups_moved: u32,
+    /// Least number of groups any balanced table would have moved.
+    pub groups_moved_min: u32,
+}
+
+/// Asks a job to stop.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct StopRequest {
+    /// Take a savepoint first, so that its path can be restored.
+    #[serde(default)]
+    pub savepoint: bool,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// One sentence a person can act on.
+    pub error: String,
+}

@@ -1,0 +1,99 @@
+//! What flows: record batches with change kinds, and the in-band elements between them.
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::error::ArrowError;
+use millstream_api::id::{Epoch, KeyGroup, TableVersion};
+
+/// What a row does to the table the stream stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ChangeKind {
+    /// A new row.
+    Insert = 0,
+    /// The old value of a row that changes; an update-after of the same key follows.
+    UpdateBefore = 1,
+    /// The new value of a row that changed.
+    UpdateAfter = 2,
+    /// A row that is no more.
+    Delete = 3,
+}
+
+impl ChangeKind {
+    /// The kind with this number.
+    pub fn from_u8(value: u8) -> Option<Self> {
+        [Self::Insert, Self::UpdateBefore, Self::UpdateAfter, Self::Delete].get(usize::from(value)).copied()
+    }
+
+    /// Whether the row is taken back (update-before and delete).
+    pub fn is_retraction(self) -> bool {
+        matches!(self, Self::UpdateBefore | Self::Delete)
+    }
+}
+
+/// Rows that travel together. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The columns.
+    pub rows: RecordBatch,
+    /// A `ChangeKind` number per row; none = all inserts.
+    pub kinds: Option<Arc<[u8]>>,
+    /// The key group of each row by the key of the edge it arrived on; set by the router, gone after any op that
+    /// changes the number or order of rows.
+    pub groups: Option<Arc<[KeyGroup]>>,
+    /// Source split all rows come from; only between a source and the watermark op.
+    pub split: Option<u32>,
+}
+
+impl Batch {
+    /// Inserts only.
+    pub fn inserts(rows: RecordBatch) -> Self {
+        Self { rows, kinds: None, groups: None, split: None }
+    }
+
+    /// Number of rows.
+    pub fn num_rows(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    /// The change kind of a row.
+    pub fn kind(&self, row: usize) -> ChangeKind {
+        // Invariant: only numbers of `ChangeKind` are ever put into `kinds`; a foreign number is read as insert.
+        self.kinds.as_ref().and_then(|kinds| ChangeKind::from_u8(kinds[row])).unwrap_or(ChangeKind::Insert)
+    }
+
+    /// The rows at `indices`, in that order, with their kinds, groups and split.
+    pub fn take(&self, indices: &UInt32Array) -> Result<Self, ArrowError> {
+        let at = |row: &u32| *row as usize;
+        Ok(Self {
+            rows: take_record_batch(&self.rows, indices)?,
+            kinds: self.kinds.as_ref().map(|kinds| indices.values().iter().map(|row| kinds[at(row)]).collect()),
+            groups: self.groups.as_ref().map(|groups| indices.values().iter().map(|row| groups[at(row)]).collect()),
+            split: self.split,
+        })
+    }
+
+    /// Bytes in memory, as credits count them.
+    pub fn bytes(&self) -> usize {
+        self.rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>()
+            + self.num_rows() * (usize::from(self.kinds.is_some()) + 2 * usize::from(self.groups.is_some()))
+    }
+}
+
+/// What a channel carries, in order.
+#[derive(Debug, Clone)]
+pub enum Element {
+    /// Rows.
+    Rows(Batch),
+    /// No row with an event time at or below this many ms will follow (`i64::MAX` at the end of input).
+    Watermark(i64),
+    /// The sender has no input for now: do not wait for its watermark. Ended by the next element of rows or watermark.
+    Idle,
+    /// Cut here.
+    Barrier(Epoch),
+    /// All rows after this one were routed by this version of the receiver's owner table (or a later one).
+    Marker(TableVersion),
+    /// Nothing follows. Counts as having delivered every later barrier and marker, and watermark `i64::MAX`.
+    End,
+}

@@ -1,0 +1,34 @@
+//! The clock door: the only place of the runtime that reads time.
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall time and monotonic time. Simulation brings its own.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970 (wall time; may jump).
+    fn now_ms(&self) -> i64;
+    /// Microseconds since some fixed moment (monotonic).
+    fn now_us(&self) -> u64;
+}
+
+/// The machine's clock.
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl Default for SystemClock {
+    #[allow(clippy::disallowed_methods)] // This is the door.
+    fn default() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // This is the door.
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}

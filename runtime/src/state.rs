@@ -1,0 +1,163 @@
+//! Keyed state. A task has one [`Store`] of its own; all its ops share it. Keys are bytes, ordered:
+//!
+//! ```text
+//! key group (u16 big endian) | state ordinal (u16 big endian) | the op's own key bytes
+//! ```
+//!
+//! so that a key group, and a state within it, is one contiguous range. The state ordinal is the position of the state
+//! in the task's list of registrations (all ops of a stage in order, each with its `states()` in order).
+//!
+//! Ops touch the store once per distinct key per batch and keep decoded hot entries in a cache of their own, which they
+//! write back at barriers and when it is full.
+use std::path::{Path, PathBuf};
+
+use millstream_api::id::KeyGroup;
+use serde::{Deserialize, Serialize};
+
+/// Puts (some) and deletes (none), applied in order.
+pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// Position of a state in the task's list of registrations.
+pub type StateOrdinal = u16;
+
+/// The first four bytes of every key.
+pub fn prefix(group: KeyGroup, ordinal: StateOrdinal) -> [u8; 4] {
+    let (group, ordinal) = (group.to_be_bytes(), ordinal.to_be_bytes());
+    [group[0], group[1], ordinal[0], ordinal[1]]
+}
+
+/// The least key that is greater than every key with this prefix; none if there is none.
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// Keyed state of one task. Two implementations (memory, RocksDB) pass one conformance suite.
+///
+/// Reads see every write made before, at once. Nothing is durable before a cut's files have been uploaded.
+pub trait Store: Send {
+    /// The values at these keys, in order; none where there is no entry.
+    fn multi_get(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error>;
+
+    /// The value at one key.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.multi_get(&[key])?.pop().flatten())
+    }
+
+    /// Applies puts and deletes, in order.
+    fn write(&mut self, changes: Changes) -> Result<(), Error>;
+
+    /// Visits entries with `from <= key < to` (`to` none = to the end) in order until `visit` answers false.
+    fn scan(&mut self, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>;
+
+    /// Removes entries with `from <= key < to`.
+    fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error>;
+
+    /// Pins the present content as files in the empty folder `folder` (created by the call), for upload. Synchronous and
+    /// quick: later writes do not change it. Files that have been in an earlier cut keep their name and are hard links.
+    fn cut(&mut self, folder: &Path) -> Result<Cut, Error>;
+
+    /// A view of the present content that later writes do not change, for pre-copying a group while it goes on changing.
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, Error>;
+
+    /// Starts recording every key of the group that is written or removed (range removals included) from now on.
+    fn track(&mut self, group: KeyGroup) -> Result<(), Error>;
+
+    /// Ends recording and gives the changes since `track` with their present values: applying them to a copy of a snapshot
+    /// taken right after `track` gives the present content of the group.
+    fn take_changes(&mut self, group: KeyGroup) -> Result<Changes, Error>;
+
+    /// Loads entries of one group, which is empty before the first of possibly several calls. Keys ascend over all calls.
+    fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error>;
+
+    /// Removes a group. When it returns, the group can be imported again.
+    fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error>;
+
+    /// Bytes a group holds, keys and values, an estimate.
+    fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error>;
+
+    /// Bytes of all groups, an estimate that costs nothing.
+    fn bytes(&self) -> u64;
+
+    /// Reads and writes so far (keys asked for, keys written).
+    fn operations(&self) -> Operations;
+}
+
+/// Counts of keys, for metrics and benchmarks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operations {
+    /// Keys asked for.
+    pub reads: u64,
+    /// Keys written or removed.
+    pub writes: u64,
+}
+
+/// Content of a store at one moment.
+pub trait Snapshot: Send {
+    /// Visits the entries of a group in order until `visit` answers false. `from`: first key, to go on after a pause.
+    fn export(&self, group: KeyGroup, from: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>;
+}
+
+/// Files of a cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Every file that the content needs.
+    pub files: Vec<CutFile>,
+    /// Bytes of state, keys and values, an estimate.
+    pub state_bytes: u64,
+}
+
+/// One file of a cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutFile {
+    /// Its name within the cut, as `Backend::open` wants to find it.
+    pub name: String,
+    /// Where it is on disk now.
+    pub path: PathBuf,
+    /// Size.
+    pub bytes: u64,
+    /// Whether equal names of one store incarnation mean equal content for ever, so that one upload is enough (SST files).
+    pub immutable: bool,
+}
+
+/// Makes stores. One per worker; holds what its stores share (block cache, write-buffer budget).
+pub trait Backend: Send + Sync {
+    /// `memory` or `rocksdb`.
+    fn name(&self) -> &'static str;
+    /// An empty store in the empty folder `folder` (created by the call).
+    fn create(&self, folder: &Path) -> Result<Box<dyn Store>, Error>;
+    /// A store with the content of a cut, whose files are in `cut`, in the empty folder `folder` (created by the call). The files
+    /// of the cut stay as they are (hard links or copies are made). Files already in a cut of the old store keep their names.
+    fn open(&self, folder: &Path, cut: &Path) -> Result<Box<dyn Store>, Error>;
+    /// Reads the content of a cut without opening it for writing, to import some of its groups elsewhere.
+    fn read(&self, cut: &Path) -> Result<Box<dyn Snapshot>, Error>;
+}
+
+/// What can go wrong with state.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The backend refused.
+    #[error("cannot {attempt}: {reason}")]
+    Backend {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the backend said.
+        reason: String,
+    },
+    /// The file system refused.
+    #[error("cannot {attempt} {path}")]
+    Disk {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On which file.
+        path: PathBuf,
+        #[source]
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A cut's files are not what they should be.
+    #[error("cut is corrupt: {0}")]
+    Corrupt(String),
+}

@@ -1,0 +1,2 @@
+//! Millstream.
+fn main() {}
