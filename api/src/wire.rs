@@ -249,10 +249,8 @@ pub struct RescaleStatus {
     /// From the request until tasks run again; absent while running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// Key groups whose owner changed.
+    /// Key groups of all stages whose owner changed.
     pub groups_moved: u32,
-    /// Least number of groups any balanced table would have moved.
-    pub groups_moved_min: u32,
 }
 
 /// Asks a job to stop.

@@ -7,6 +7,10 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> i64;
     /// Microseconds since some fixed moment (monotonic).
     fn now_us(&self) -> u64;
+    /// CPU time of the calling thread in microseconds; 0 where there is no such thing.
+    fn thread_cpu_us(&self) -> u64 {
+        0
+    }
 }
 
 /// The machine's clock.
@@ -30,5 +34,9 @@ impl Clock for SystemClock {
 
     fn now_us(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+    fn thread_cpu_us(&self) -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
     }
 }

@@ -1,0 +1,233 @@
+//! The command line.
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Elastic stream processing: streaming SQL jobs that scale by themselves.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a job on this machine until its bounded input ends or Ctrl-C
+    Run(RunArgs),
+    /// Run a job on this machine with the operator in charge of its parallelism
+    Up(UpArgs),
+    /// Show the logical plan and the stage graph of a job
+    Explain(FileArgs),
+    /// Check a job without running it
+    Validate(ValidateArgs),
+    /// Look after a running job
+    Job(JobArgs),
+    /// Measure
+    Bench(BenchArgs),
+    /// The coordinator of a job (started by the platform)
+    #[command(hide = true)]
+    Coordinator(CoordinatorArgs),
+    /// A worker of a job (started by the platform)
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// A job's file and what is set from outside.
+#[derive(ClapArgs, Clone)]
+pub struct FileArgs {
+    /// FILE.sql, or a StreamJob as YAML
+    pub file: PathBuf,
+    /// Set a variable (`${NAME}` in the SQL text) or, if the name has a dot, a setting such as `batch.rows`
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(ClapArgs)]
+pub struct ValidateArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Tasks of every stage
+    #[arg(long, value_name = "N")]
+    pub parallelism: Option<u32>,
+    /// Worker processes
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u32>,
+    /// Where keyed state is kept
+    #[arg(long, value_enum)]
+    pub state: Option<State>,
+    /// Folder for logs, checkpoints and api.json; a temporary one, removed at the end, unless given
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    /// Time between checkpoints, such as 2s
+    #[arg(long, value_name = "DURATION")]
+    pub checkpoint_interval: Option<String>,
+    /// Start from a checkpoint or savepoint: the path that `job checkpoints` prints
+    #[arg(long, value_name = "PATH")]
+    pub restore: Option<PathBuf>,
+    /// Print progress as JSON lines on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// JSON lines instead of the live view
+    #[arg(long)]
+    pub headless: bool,
+    /// Folder for logs, checkpoints and api.json; a temporary one, removed at the end, unless given
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    /// Compare the result with that of a one-task run without rate limits when the input has ended
+    #[arg(long)]
+    pub verify: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    Memory,
+    Rocksdb,
+}
+
+impl State {
+    /// As `JobSpec::state_backend` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Rocksdb => "rocksdb",
+        }
+    }
+}
+
+#[derive(ClapArgs)]
+pub struct JobArgs {
+    #[command(subcommand)]
+    pub command: JobCommand,
+    /// Work folder of the job: its api.json tells address and token
+    #[arg(long, global = true, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    /// Address of the job's API, HOST:PORT
+    #[arg(long, global = true)]
+    pub address: Option<String>,
+    /// Token of the job's API
+    #[arg(long, global = true)]
+    pub token: Option<String>,
+    /// One JSON object a line and nothing else on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum JobCommand {
+    /// The job as a whole
+    Status { job: Option<String> },
+    /// Its stages with their tasks
+    Stages { job: Option<String> },
+    /// Its complete checkpoints, newest first
+    Checkpoints { job: Option<String> },
+    /// Take a savepoint and print where it is
+    Savepoint { job: Option<String> },
+    /// Change the parallelism of stages
+    Rescale {
+        job: Option<String>,
+        /// STAGE=TASKS, may be given several times
+        #[arg(long = "stage", value_name = "STAGE=TASKS", required = true)]
+        stages: Vec<String>,
+        /// Return at once instead of when tasks run again
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Stop the job
+    Stop {
+        job: Option<String>,
+        /// Take a savepoint first
+        #[arg(long)]
+        savepoint: bool,
+    },
+}
+
+#[derive(ClapArgs)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Nexmark queries with worker processes and checkpoints on
+    Nexmark(NexmarkArgs),
+    /// Rows and bytes a second through a hash exchange between two processes
+    Exchange {
+        /// Seconds to measure
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// The other end of the exchange benchmark
+    #[command(hide = true)]
+    ExchangePeer { address: String },
+}
+
+#[derive(ClapArgs)]
+pub struct NexmarkArgs {
+    /// Queries, comma separated
+    #[arg(long, default_value = "q0,q1,q2,q3,q5,q8", value_delimiter = ',')]
+    pub query: Vec<String>,
+    /// How long each query reads
+    #[arg(long, default_value_t = 40)]
+    pub seconds: u64,
+    /// Read this many events of all kinds instead of for a time
+    #[arg(long)]
+    pub events: Option<u64>,
+    /// Tasks of every stage
+    #[arg(long, default_value_t = 2)]
+    pub parallelism: u32,
+    /// Worker processes
+    #[arg(long, default_value_t = 2)]
+    pub workers: u32,
+    /// Where keyed state is kept
+    #[arg(long, value_enum, default_value_t = State::Rocksdb)]
+    pub state: State,
+    /// One JSON object a query
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct CoordinatorArgs {
+    /// Work folder with job.json
+    #[arg(long)]
+    pub workdir: PathBuf,
+    /// Process that must live as long as this one
+    #[arg(long)]
+    pub parent: u32,
+}
+
+#[derive(ClapArgs)]
+pub struct WorkerArgs {
+    /// Its name
+    #[arg(long)]
+    pub name: String,
+    /// Tasks of each stage it can host
+    #[arg(long)]
+    pub slots: u32,
+    /// Work folder of the job
+    #[arg(long)]
+    pub workdir: PathBuf,
+    /// Process that must live as long as this one
+    #[arg(long)]
+    pub parent: u32,
+}

@@ -1,0 +1,12 @@
+//! `millstream explain`.
+use anyhow::Result;
+
+use crate::args::FileArgs;
+use crate::load;
+
+/// Prints the logical plan and the stage graph.
+pub fn explain(args: &FileArgs) -> Result<()> {
+    let loaded = load::load(args)?;
+    print!("{}", millstream_sql::explain(&loaded.graph));
+    Ok(())
+}

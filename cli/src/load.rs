@@ -1,0 +1,202 @@
+//! From a file to a job: a SQL text or a StreamJob, variables replaced, planned and checked.
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use millstream_api::job::{self, Setting, Settings, Spec, Sql, StreamJob};
+use millstream_runtime::job::{JobSpec, Tuning};
+use millstream_sql::StageGraph;
+
+use crate::args::FileArgs;
+use crate::fail::user;
+
+/// A job that can run.
+pub struct Loaded {
+    /// As the user described it; a SQL file is a StreamJob with nothing but defaults.
+    pub job: StreamJob,
+    /// As coordinator and workers are told.
+    pub spec: JobSpec,
+    /// Planned.
+    pub graph: StageGraph,
+    /// Resolved settings.
+    pub settings: Settings,
+}
+
+/// Texts larger than this are no job.
+const TEXT_MAX_BYTES: u64 = 1 << 20;
+
+/// Reads, plans and checks a job. Every error is the user's and says where and what to do.
+pub fn load(args: &FileArgs) -> Result<Loaded> {
+    let (set_variables, set_settings) = split_sets(&args.set)?;
+    let text = read(&args.file)?;
+    let shown = args.file.display();
+    let is_yaml = args.file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let mut job = if is_yaml {
+        job::parse_yaml(&text).map_err(|error| user(format!("{shown}: {error}")))?
+    } else {
+        wrap(&args.file, text)
+    };
+    for (name, value) in set_settings {
+        job.spec.settings.retain(|setting| setting.name != name);
+        job.spec.settings.push(Setting { name, value });
+    }
+    job.validate().map_err(|invalid| user(format!("{shown}: {invalid}")))?;
+    let sql = match &job.spec.sql {
+        Sql { inline: Some(sql), .. } => sql.clone(),
+        Sql { image_path: Some(path), .. } => read(Path::new(path))?,
+        _ => return Err(user(format!("{shown}: spec.sql.configMap: there is no cluster here; use sql.inline"))),
+    };
+    let mut variables: BTreeMap<String, String> = BTreeMap::new();
+    for (index, variable) in job.spec.variables.iter().enumerate() {
+        if !set_variables.contains_key(&variable.name) {
+            let path = format!("{shown}: spec.variables[{index}].secretKeyRef");
+            let missing = || user(format!("{path}: there is no cluster here; pass --set {}=VALUE", variable.name));
+            variables.insert(variable.name.clone(), variable.value.clone().ok_or_else(missing)?);
+        }
+    }
+    variables.extend(set_variables);
+    let sql = substitute(&sql, &variables).map_err(|error| user(format!("{shown}: {error}")))?;
+    finish(job, sql, &shown.to_string())
+}
+
+fn finish(mut job: StreamJob, sql: String, shown: &str) -> Result<Loaded> {
+    let graph = millstream_sql::plan(&sql, &millstream_sql::PlanOptions::default())
+        .map_err(|error| user(format!("{shown}: {error}")))?;
+    for (name, value) in &graph.settings {
+        if !job.spec.settings.iter().any(|setting| setting.name == *name) {
+            job.spec.settings.push(Setting { name: name.clone(), value: value.clone() });
+        }
+    }
+    let settings = Settings::resolve(&job.spec.settings, "spec.settings").map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        user(format!("{shown}: {}", lines.join("; ")))
+    })?;
+    check_stage_names(&job.spec, &settings, &graph).map_err(|error| user(format!("{shown}: {error}")))?;
+    crate::check::tables(&graph).map_err(|error| user(format!("{shown}: {error}")))?;
+    let spec = spec(&job, sql, &settings);
+    Ok(Loaded { job, spec, graph, settings })
+}
+
+fn check_stage_names(spec: &Spec, settings: &Settings, graph: &StageGraph) -> Result<(), String> {
+    let names: Vec<&str> = graph.stages.iter().map(|stage| stage.name.as_str()).collect();
+    let unknown = |name: &str| !names.contains(&name);
+    let there_are = names.join(", ");
+    for (index, stage) in spec.stages.iter().enumerate().filter(|(_, stage)| unknown(&stage.name)) {
+        return Err(format!("spec.stages[{index}].name: there is no stage {}; the stages are {there_are}", stage.name));
+    }
+    match settings.stage_records_per_second.keys().find(|name| unknown(name)) {
+        Some(name) => {
+            Err(format!("spec.settings: task.records-per-second.{name}: there is no stage {name}; the stages are {there_are}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What coordinator and workers need of a job.
+fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
+    let spec = &job.spec;
+    let own = spec.stages.iter().filter_map(|stage| Some((stage.name.clone(), stage.parallelism?)));
+    JobSpec {
+        name: job.metadata.name.clone(),
+        sql,
+        parallelism: spec.parallelism,
+        stages: own.collect(),
+        key_groups: spec.key_groups,
+        checkpoint_interval_ms: Some(spec.checkpoint.interval.ms),
+        checkpoint_timeout_ms: spec.checkpoint.timeout.ms,
+        checkpoint_keep: spec.checkpoint.keep as usize,
+        restart_max_failures: spec.restart.max_failures,
+        restart_window_ms: spec.restart.window.ms,
+        state_backend: match spec.state.backend {
+            job::Backend::Memory => "memory".to_owned(),
+            job::Backend::RocksDB => "rocksdb".to_owned(),
+        },
+        state_memory_bytes: job::parse_quantity(&spec.state.memory).unwrap_or(256 << 20),
+        tuning: Tuning {
+            batch_rows: settings.batch_rows,
+            window_bytes: usize::try_from(settings.exchange_window_bytes).unwrap_or(usize::MAX),
+            op_cache_bytes: usize::try_from(settings.state_cache_bytes).unwrap_or(usize::MAX),
+            records_per_second: settings.task_records_per_second,
+            stage_records_per_second: settings.stage_records_per_second.clone(),
+        },
+    }
+}
+
+/// A SQL file as a job: its name is the file's, as far as that makes a valid one.
+fn wrap(file: &Path, sql: String) -> StreamJob {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let name = name.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
+    let name = if name.is_empty() { "job" } else { name };
+    StreamJob::from_sql(name, sql)
+}
+
+fn read(file: &Path) -> Result<String> {
+    let shown = file.display();
+    let cannot = |what: &str| user(format!("{shown}: {what}"));
+    let metadata = std::fs::metadata(file).map_err(|error| cannot(&format!("cannot read the file: {error}")))?;
+    if metadata.is_dir() {
+        return Err(cannot("is a directory; give a .sql file or a StreamJob .yaml file"));
+    }
+    if metadata.len() > TEXT_MAX_BYTES {
+        return Err(cannot("is larger than 1 MiB; this is no SQL text or StreamJob"));
+    }
+    let bytes = std::fs::read(file).map_err(|error| cannot(&format!("cannot read the file: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        cannot(&format!("line {line}: is not UTF-8 text"))
+    })
+}
+
+/// `--set` values: names with a dot are settings, the others variables.
+fn split_sets(sets: &[String]) -> Result<(BTreeMap<String, String>, Vec<(String, String)>)> {
+    let (mut variables, mut settings) = (BTreeMap::new(), Vec::new());
+    for set in sets {
+        let parts = set.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = parts.ok_or_else(|| user(format!("--set {set}: write NAME=VALUE")))?;
+        if name.contains('.') {
+            settings.push((name.to_owned(), value.to_owned()));
+        } else {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok((variables, settings))
+}
+
+/// Replaces `${NAME}` and `${NAME:-default}`.
+fn substitute(sql: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+    let (mut out, mut rest) = (String::with_capacity(sql.len()), sql);
+    while let Some(at) = rest.find("${") {
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
+        out.push_str(before);
+        let line = 1 + out.matches('\n').count();
+        let column = out.len() - out.rfind('\n').map_or(0, |newline| newline + 1) + 1;
+        let end = after.find('}').ok_or_else(|| format!("line {line}, column {column}: `${{` without `}}`"))?;
+        let (name, default) = match after[..end].split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (&after[..end], None),
+        };
+        let value = variables.get(name).map(String::as_str).or(default);
+        let unset = || format!("line {line}, column {column}: variable {name} is not set; pass --set {name}=VALUE");
+        out.push_str(value.ok_or_else(unset)?);
+        rest = &after[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_or_missed_by_position() {
+        let variables = BTreeMap::from([("A".to_owned(), "x".to_owned())]);
+        assert_eq!(substitute("'${A}' ${B:-y} ${C:-}", &variables).unwrap(), "'x' y ");
+        assert_eq!(
+            substitute("a\n ${B}", &variables).unwrap_err(),
+            "line 2, column 2: variable B is not set; pass --set B=VALUE"
+        );
+        assert_eq!(substitute("${A", &variables).unwrap_err(), "line 1, column 1: `${` without `}`");
+    }
+}

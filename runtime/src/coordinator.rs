@@ -1,0 +1,9 @@
+//! The coordinator: one process per job. Plans, places tasks, runs checkpoints and rescales, serves the job's API.
+//!
+//! `protocol` is the pure core (facts in, actions out), `place` and `round` its parts, `view` turns it into REST messages; the
+//! shell around it is in `run` and `api`.
+
+pub mod place;
+pub mod protocol;
+pub mod round;
+pub mod view;

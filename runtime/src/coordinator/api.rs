@@ -1,0 +1,177 @@
+//! The job's REST API and its `/metrics`, over the coordinator's loop.
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use millstream_api::wire::{
+    CheckpointStatus, ErrorBody, JobStatus, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
+};
+use tokio::sync::{mpsc, oneshot};
+use utoipa::OpenApi;
+
+use super::protocol::{Reply, Request};
+
+/// What the API asks of the coordinator's loop.
+pub enum Call {
+    /// The job as a whole.
+    Job(oneshot::Sender<JobStatus>),
+    /// Its stages.
+    Stages(oneshot::Sender<Vec<StageStatus>>),
+    /// Its checkpoints.
+    Checkpoints(oneshot::Sender<Vec<CheckpointStatus>>),
+    /// Its rescales.
+    Rescales(oneshot::Sender<Vec<RescaleStatus>>),
+    /// Prometheus text.
+    Metrics(oneshot::Sender<String>),
+    /// To change something.
+    Change(Request, oneshot::Sender<Reply>),
+}
+
+#[derive(Clone)]
+struct Api {
+    calls: mpsc::Sender<Call>,
+    token: std::sync::Arc<str>,
+}
+
+/// An answer that is not the one asked for.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(ErrorBody { error: self.1 })).into_response()
+    }
+}
+
+impl Refused {
+    fn from_reply(reply: Reply) -> Self {
+        match reply {
+            Reply::Refused(status, body) => {
+                Self(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.error)
+            }
+            other => Self(StatusCode::INTERNAL_SERVER_ERROR, format!("unexpected reply {other:?}")),
+        }
+    }
+}
+
+impl Api {
+    async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Result<T, Refused> {
+        let gone = || Refused(StatusCode::SERVICE_UNAVAILABLE, "the job is just ending".into());
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(call(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+/// All routes. Everything under /api/v1 but the OpenAPI document wants `Authorization: Bearer TOKEN`.
+pub fn router(calls: mpsc::Sender<Call>, token: &str) -> Router {
+    let api = Api { calls, token: token.into() };
+    let guarded = Router::new()
+        .route("/api/v1/job", get(job))
+        .route("/api/v1/stages", get(stages))
+        .route("/api/v1/checkpoints", get(checkpoints))
+        .route("/api/v1/savepoints", post(savepoint))
+        .route("/api/v1/rescale", post(rescale))
+        .route("/api/v1/rescales", get(rescales))
+        .route("/api/v1/stop", post(stop))
+        .layer(middleware::from_fn_with_state(api.clone(), authorize));
+    Router::new()
+        .route("/api/v1/openapi.json", get(|| async { Json(openapi()) }))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .merge(guarded)
+        .fallback(|| async { Refused(StatusCode::NOT_FOUND, "no such path; see /api/v1/openapi.json".into()) })
+        .with_state(api)
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(
+        info(title = "Millstream job API", description = "One running job, served by its coordinator."),
+        paths(job, stages, checkpoints, savepoint, rescale, rescales, stop)
+    )]
+    struct Document;
+    Document::openapi()
+}
+
+async fn authorize(State(api): State<Api>, request: HttpRequest, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if same(given.as_bytes(), api.token.as_bytes()) {
+        return next.run(request).await;
+    }
+    let text = "the token is missing or wrong; it is in api.json of the job's work folder";
+    Refused(StatusCode::UNAUTHORIZED, text.into()).into_response()
+}
+
+/// Compares in a time that does not tell where the first difference is.
+fn same(given: &[u8], expected: &[u8]) -> bool {
+    given.len() == expected.len() && given.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+/// The job as a whole.
+#[utoipa::path(get, path = "/api/v1/job", responses((status = 200, body = JobStatus)))]
+async fn job(State(api): State<Api>) -> Result<Json<JobStatus>, Refused> {
+    api.ask(Call::Job).await.map(Json)
+}
+
+/// Stages with their tasks and counters.
+#[utoipa::path(get, path = "/api/v1/stages", responses((status = 200, body = Vec<StageStatus>)))]
+async fn stages(State(api): State<Api>) -> Result<Json<Vec<StageStatus>>, Refused> {
+    api.ask(Call::Stages).await.map(Json)
+}
+
+/// Complete checkpoints of this coordinator, newest first.
+#[utoipa::path(get, path = "/api/v1/checkpoints", responses((status = 200, body = Vec<CheckpointStatus>)))]
+async fn checkpoints(State(api): State<Api>) -> Result<Json<Vec<CheckpointStatus>>, Refused> {
+    api.ask(Call::Checkpoints).await.map(Json)
+}
+
+/// Rescales of this coordinator, newest first.
+#[utoipa::path(get, path = "/api/v1/rescales", responses((status = 200, body = Vec<RescaleStatus>)))]
+async fn rescales(State(api): State<Api>) -> Result<Json<Vec<RescaleStatus>>, Refused> {
+    api.ask(Call::Rescales).await.map(Json)
+}
+
+/// Takes a savepoint; answers when it is complete.
+#[utoipa::path(post, path = "/api/v1/savepoints", request_body = SavepointRequest,
+    responses((status = 200, body = CheckpointStatus), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
+async fn savepoint(State(api): State<Api>) -> Result<Json<CheckpointStatus>, Refused> {
+    match api.ask(|reply| Call::Change(Request::Savepoint, reply)).await? {
+        Reply::Savepoint(status) => Ok(Json(status)),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
+/// Begins a rescale; watch it under /api/v1/rescales.
+#[utoipa::path(post, path = "/api/v1/rescale", request_body = RescaleRequest,
+    responses((status = 200, body = RescaleStatus), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody)))]
+async fn rescale(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<RescaleStatus>, Refused> {
+    let request = parse(&body)?;
+    match api.ask(|reply| Call::Change(Request::Rescale(request), reply)).await? {
+        Reply::Rescale(status) => Ok(Json(status)),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
+/// Begins to stop the job.
+#[utoipa::path(post, path = "/api/v1/stop", request_body = StopRequest,
+    responses((status = 200, body = JobStatus), (status = 409, body = ErrorBody)))]
+async fn stop(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<JobStatus>, Refused> {
+    let StopRequest { savepoint } = parse(&body)?;
+    match api.ask(|reply| Call::Change(Request::Stop { savepoint }, reply)).await? {
+        Reply::Stop => api.ask(Call::Job).await.map(Json),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    let refused = |error| Refused(StatusCode::BAD_REQUEST, format!("the request body is not what is expected: {error}"));
+    serde_json::from_slice(body).map_err(refused)
+}
+
+async fn metrics(State(api): State<Api>) -> Result<String, Refused> {
+    api.ask(Call::Metrics).await
+}

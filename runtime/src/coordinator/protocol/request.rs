@@ -1,0 +1,161 @@
+//! Requests of people and of the autoscaler.
+use std::collections::BTreeMap;
+
+use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleStatus};
+
+use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Request, Then};
+use crate::coordinator::place::StageShape;
+use crate::coordinator::round::{Purpose, RequestId};
+
+impl Coordinator {
+    pub(super) fn asked(&mut self, now_ms: i64, id: RequestId, request: Request, out: &mut Vec<Action>) {
+        let result = match request {
+            Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
+            Request::Savepoint => self.ask_savepoint(now_ms, id, out).map(|()| None),
+            Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
+        };
+        match result {
+            Ok(None) => {} // Answered when it is complete.
+            Ok(Some(reply)) => out.push(Action::Answer { id, reply: Box::new(reply) }),
+            Err((status, error)) => {
+                out.push(Action::Answer { id, reply: Box::new(Reply::Refused(status, ErrorBody { error })) });
+            }
+        }
+    }
+
+    fn ask_savepoint(&mut self, now_ms: i64, id: RequestId, out: &mut Vec<Action>) -> Result<(), (u16, String)> {
+        if !self.is_steady() {
+            return Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text())));
+        }
+        if let Some(round) = &mut self.round {
+            if round.purpose == Purpose::Periodic && matches!(round.step, crate::coordinator::round::Step::Cutting(_)) {
+                round.purpose = Purpose::Savepoint(id);
+                return Ok(());
+            }
+            return Err((409, "a checkpoint is just being committed; ask again in a moment".into()));
+        }
+        self.trigger(now_ms, Purpose::Savepoint(id), out);
+        Ok(())
+    }
+
+    fn ask_stop(&mut self, savepoint: bool, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {
+        match &self.phase {
+            Phase::Ended(_) | Phase::Finishing { .. } => Err((409, "the job is already over".into())),
+            Phase::Running => {
+                self.fail_rescale();
+                self.intent = Some(Intent::Stop { savepoint });
+                Ok(Reply::Stop)
+            }
+            _ if savepoint => Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text()))),
+            _ => {
+                self.fail_rescale();
+                self.cancel(Then::Finish(JobState::Stopped), out);
+                Ok(Reply::Stop)
+            }
+        }
+    }
+
+    fn ask_rescale(&mut self, now_ms: i64, request: &RescaleRequest) -> Result<Reply, (u16, String)> {
+        if let Some(expected) = request.generation.filter(|expected| *expected != self.generation) {
+            return Err((409, format!("the job is at generation {}, not {expected}", self.generation)));
+        }
+        if !self.is_steady() {
+            return Err((409, format!("the job is {}; a rescale needs a running job", self.state_text())));
+        }
+        let mut to = self.parallelism.clone();
+        for (name, parallelism) in &request.stages {
+            let index = self.config.stages.iter().position(|stage| stage.name == *name);
+            let index = index.ok_or_else(|| (404, self.no_such_stage(name)))?;
+            self.check_parallelism(&self.config.stages[index], *parallelism)?;
+            to[index] = *parallelism;
+        }
+        let name = |numbers: &[u32]| -> BTreeMap<String, u32> {
+            let names = self.config.stages.iter().map(|stage| stage.name.clone());
+            names.zip(numbers.iter().copied()).collect()
+        };
+        let status = RescaleStatus {
+            id: self.rescales.front().map_or(1, |last| last.id + 1),
+            strategy: request.strategy,
+            from: name(&self.parallelism),
+            to: name(&to),
+            state: "running".into(),
+            requested_at_ms: now_ms,
+            duration_ms: None,
+            groups_moved: 0,
+        };
+        if to == self.parallelism {
+            let done = RescaleStatus { state: "done".into(), duration_ms: Some(0), ..status };
+            return Ok(Reply::Rescale(done));
+        }
+        self.rescales.push_front(status.clone());
+        self.rescales.truncate(HISTORY);
+        self.intent = Some(Intent::Rescale { to });
+        Ok(Reply::Rescale(status))
+    }
+
+    fn check_parallelism(&self, stage: &StageShape, parallelism: u32) -> Result<(), (u16, String)> {
+        let slots: u32 = self.workers.values().map(|worker| worker.register.slots).sum();
+        let name = &stage.name;
+        let refused = if parallelism == 0 {
+            format!("stage {name}: parallelism 0 is not possible; use `job stop` to stop the job")
+        } else if parallelism > self.config.job.key_groups {
+            format!("stage {name}: parallelism {parallelism} exceeds the job's {} key groups", self.config.job.key_groups)
+        } else if let Some(splits) = stage.splits.as_ref().filter(|splits| (splits.len() as u32) < parallelism) {
+            format!("stage {name}: parallelism {parallelism} exceeds the {} splits of its source", splits.len())
+        } else if parallelism > slots {
+            return Err((409, format!("stage {name}: {parallelism} tasks need as many slots and there are {slots}; add workers")));
+        } else {
+            return Ok(());
+        };
+        Err((400, refused))
+    }
+
+    fn no_such_stage(&self, name: &str) -> String {
+        let names: Vec<&str> = self.config.stages.iter().map(|stage| stage.name.as_str()).collect();
+        format!("there is no stage {name}; the stages are {}", names.join(", "))
+    }
+
+    /// The savepoint is committed: stop the tasks and start them anew at the parallelisms asked for.
+    pub(super) fn apply_rescale(&mut self, out: &mut Vec<Action>) {
+        let Some(Intent::Rescale { to }) = &self.intent else { return };
+        self.parallelism.clone_from(to);
+        self.cancel(Then::Deploy, out);
+    }
+
+    /// Tasks run again after a rescale.
+    pub(super) fn rescaled(&mut self, now_ms: i64) {
+        if !matches!(self.intent, Some(Intent::Rescale { .. })) {
+            return;
+        }
+        self.intent = None;
+        let moved = self.groups_moved();
+        if let Some(status) = self.rescales.front_mut() {
+            status.state = "done".into();
+            status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
+            status.groups_moved = moved;
+        }
+    }
+
+    /// Key groups of all stages whose owner is not the one of the last checkpoint.
+    fn groups_moved(&self) -> u32 {
+        let Some((manifest, _)) = &self.last else { return 0 };
+        let moved = |stage: &crate::message::StageDeployment| {
+            let old = manifest.stages.iter().find(|old| old.name == stage.name)?;
+            Some(stage.table.owners.iter().zip(&old.table.owners).filter(|(new, old)| new != old).count() as u32)
+        };
+        self.deployment.iter().filter_map(moved).sum()
+    }
+
+    /// A rescale under way will not be finished.
+    pub(super) fn fail_rescale(&mut self) {
+        if self.intent.take_if(|intent| matches!(intent, Intent::Rescale { .. })).is_some()
+            && let Some(status) = self.rescales.front_mut()
+        {
+            status.state = "failed".into();
+        }
+    }
+
+    fn state_text(&self) -> String {
+        serde_json::to_value(self.state()).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}

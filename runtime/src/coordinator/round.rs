@@ -1,0 +1,81 @@
+//! One checkpoint from its trigger to its commit. Pure.
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_api::id::{Epoch, TaskId};
+
+use crate::checkpoint::manifest::TaskManifest;
+
+/// Names the request a reply belongs to.
+pub type RequestId = u64;
+
+/// Why a checkpoint is taken, and so what follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its time had come.
+    Periodic,
+    /// A person asked.
+    Savepoint(RequestId),
+    /// Before a restart rescale.
+    Rescale,
+    /// Before a stop.
+    Stop,
+    /// All input has been processed: commits the last output.
+    Final,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Barriers travel, cuts are uploaded; these tasks have not answered.
+    Cutting(BTreeSet<TaskId>),
+    /// The manifest is being stored.
+    Storing,
+    /// The manifest is committed; these workers have not made their output visible yet.
+    Committing(BTreeSet<String>),
+}
+
+/// A checkpoint under way.
+#[derive(Debug)]
+pub struct Round {
+    /// Number of its barrier.
+    pub epoch: Epoch,
+    /// Why.
+    pub purpose: Purpose,
+    /// When it was triggered, ms since 1970.
+    pub started_at_ms: i64,
+    /// Where it is.
+    pub step: Step,
+    /// Cuts so far, with the index of the stage.
+    pub parts: BTreeMap<TaskId, (usize, TaskManifest)>,
+    /// Bytes uploaded so far.
+    pub uploaded_bytes: u64,
+}
+
+impl Round {
+    /// A round all `tasks` take part in.
+    pub fn new(epoch: Epoch, purpose: Purpose, now_ms: i64, tasks: BTreeSet<TaskId>) -> Self {
+        let step = Step::Cutting(tasks);
+        Self { epoch, purpose, started_at_ms: now_ms, step, parts: BTreeMap::new(), uploaded_bytes: 0 }
+    }
+
+    /// Takes a cut; true once with the last one.
+    pub fn add(&mut self, stage: usize, part: TaskManifest, uploaded_bytes: u64) -> bool {
+        let Step::Cutting(waiting) = &mut self.step else { return false };
+        if !waiting.remove(&part.task) {
+            return false;
+        }
+        let complete = waiting.is_empty();
+        self.uploaded_bytes += uploaded_bytes;
+        self.parts.insert(part.task, (stage, part));
+        if complete {
+            self.step = Step::Storing;
+        }
+        complete
+    }
+
+    /// A worker has made its output visible, or is gone; true once with the last one.
+    pub fn committed(&mut self, worker: &str) -> bool {
+        let Step::Committing(waiting) = &mut self.step else { return false };
+        waiting.remove(worker) && waiting.is_empty()
+    }
+}

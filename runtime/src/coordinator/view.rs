@@ -1,0 +1,99 @@
+//! What the job's API shows of a coordinator. Pure.
+use std::collections::BTreeMap;
+
+use millstream_api::id::TaskId;
+use millstream_api::wire::{
+    CheckpointStatus, EdgeStatus, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskStatus, WorkerStatus,
+};
+
+use super::protocol::Coordinator;
+use crate::message::TaskReport;
+
+impl Coordinator {
+    /// The job as a whole.
+    pub fn job_status(&self) -> JobStatus {
+        let reports = self.reports();
+        let tasks_on = |worker: &str| {
+            let placed = self.deployment.iter().flat_map(|stage| &stage.tasks);
+            placed.filter(|placed| placed.worker == worker).map(|placed| placed.task).collect()
+        };
+        let worker = |worker: &super::protocol::Worker| WorkerStatus {
+            id: worker.register.name.clone(),
+            pid: worker.register.pid,
+            incarnation: worker.register.incarnation,
+            data_address: worker.register.data_address.clone(),
+            tasks: tasks_on(&worker.register.name),
+        };
+        JobStatus {
+            name: self.config.job.name.clone(),
+            state: self.state(),
+            error: self.error.clone(),
+            generation: self.generation,
+            term: self.config.term,
+            recoveries: self.recoveries,
+            coordinator: ProcessStatus { pid: self.config.pid },
+            workers: self.workers.values().map(worker).collect(),
+            checkpoint: self.checkpoints.front().cloned(),
+            restored_epoch: self.restored_epoch,
+            late_rows: reports.values().map(|report| report.counters.late_rows).sum(),
+            bad_records: reports.values().map(|report| report.counters.bad_records).sum(),
+        }
+    }
+
+    /// Every stage with its tasks.
+    pub fn stage_status(&self) -> Vec<StageStatus> {
+        let reports = self.reports();
+        let stages = self.config.stages.iter().enumerate();
+        stages.map(|(index, _)| self.one_stage(index, &reports)).collect()
+    }
+
+    fn one_stage(&self, index: usize, reports: &BTreeMap<TaskId, &TaskReport>) -> StageStatus {
+        let shape = &self.config.stages[index];
+        let edge = |(id, from, partition): &(u16, usize, &'static str)| {
+            let sent = reports.values().filter(|report| report.stage == *from).flat_map(|report| &report.edges);
+            let sent = sent.filter(|(edge, _, _)| edge == id);
+            let (records, bytes) = sent.fold((0, 0), |sum, (_, records, bytes)| (sum.0 + records, sum.1 + bytes));
+            let from = self.config.stages[*from].name.clone();
+            EdgeStatus { from, partition: (*partition).to_owned(), records, bytes }
+        };
+        let placed = self.deployment.get(index).map(|stage| stage.tasks.as_slice()).unwrap_or_default();
+        let task = |placed: &crate::job::Placement| {
+            let report = reports.get(&placed.task);
+            TaskStatus {
+                id: placed.task,
+                worker: placed.worker.clone(),
+                counters: report.map(|report| report.counters.clone()).unwrap_or_default(),
+                watermark_ms: report.and_then(|report| report.watermark_ms),
+                lag_records: report.and_then(|report| report.lag_records),
+                offered_per_s: report.and_then(|report| report.offered_per_s),
+                key_groups: report.map_or(0, |report| report.key_groups),
+                state_bytes: report.map_or(0, |report| report.state_bytes),
+            }
+        };
+        StageStatus {
+            name: shape.name.clone(),
+            ops: shape.ops.clone(),
+            source: shape.splits.is_some(),
+            splits: shape.splits.as_ref().map(|splits| splits.len() as u32),
+            parallelism: self.parallelism[index],
+            inputs: shape.inputs.iter().map(edge).collect(),
+            tasks: placed.iter().map(task).collect(),
+        }
+    }
+
+    /// What every task last reported.
+    pub fn reports(&self) -> BTreeMap<TaskId, &TaskReport> {
+        let reports = self.workers.values().flat_map(|worker| &worker.metrics);
+        reports.map(|report| (report.task, report)).collect()
+    }
+
+    /// Newest first.
+    pub fn checkpoint_status(&self) -> Vec<CheckpointStatus> {
+        self.checkpoints.iter().cloned().collect()
+    }
+
+    /// Newest first.
+    pub fn rescale_status(&self) -> Vec<RescaleStatus> {
+        self.rescales.iter().cloned().collect()
+    }
+}

@@ -1,0 +1,171 @@
+//! What coordinator and workers say to each other, one JSON object a frame on the control connection.
+//! Everything that acts on a task set carries its generation; a receiver ignores another generation's.
+use millstream_api::id::{Epoch, Generation, TaskId, Term};
+use millstream_api::owner::OwnerTable;
+use millstream_api::wire::TaskCounters;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::manifest::TaskManifest;
+use crate::checkpoint::paths::ManifestId;
+use crate::job::{JobSpec, Placement};
+use crate::source::Split;
+
+/// Coordinator to worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Command {
+    /// Build the tasks of a generation that are placed on this worker, restore their state, register their inputs.
+    /// Answered by `Deployed`, or `DeployFailed`. An older generation still running is cancelled first.
+    Deploy(Box<Deploy>),
+    /// Every worker has deployed: connect and run. No answer.
+    Start { generation: Generation },
+    /// Begin a checkpoint: sources inject its barrier.
+    Trigger { generation: Generation, epoch: Epoch },
+    /// The manifest is committed: make the epoch's output visible. Answered by `Committed`.
+    Commit { generation: Generation, epoch: Epoch },
+    /// The epoch will not be complete: forget its barriers. Its output is folded into the next.
+    Abort { generation: Generation, epoch: Epoch },
+    /// Stop the tasks of this generation and all before. Answered by `Cancelled`.
+    Cancel { generation: Generation },
+    /// The job has ended and everything is committed: remove what is left over, then exit. Answered by `Finished`.
+    Finish { clean: bool },
+}
+
+/// A generation of a job, the same text for every worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deploy {
+    /// Incarnation of the task set.
+    pub generation: Generation,
+    /// Incarnation of the coordinator.
+    pub term: Term,
+    /// Random number of the job.
+    pub job_id: u64,
+    /// The job.
+    pub job: JobSpec,
+    /// First start of the job, ms since 1970.
+    pub started_at_ms: i64,
+    /// Of the stage graph; a worker that plans another graph refuses.
+    pub fingerprint: u64,
+    /// Folder of the job in the checkpoint store.
+    pub prefix: String,
+    /// The checkpoint to restore from.
+    pub restore: Option<RestoreFrom>,
+    /// By stage index.
+    pub stages: Vec<StageDeployment>,
+    /// Every worker that hosts a task.
+    pub peers: Vec<Peer>,
+}
+
+/// A checkpoint to start from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreFrom {
+    /// Root of its checkpoint store; none = the job's own.
+    pub root: Option<String>,
+    /// Folder of its job in there.
+    pub prefix: String,
+    /// Which.
+    pub id: ManifestId,
+}
+
+/// The tasks of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageDeployment {
+    /// Name of the stage.
+    pub name: String,
+    /// Where its tasks run.
+    pub tasks: Vec<Placement>,
+    /// Who owns which key group.
+    pub table: OwnerTable,
+    /// Splits of a source stage with their readers.
+    pub splits: Vec<(TaskId, Split)>,
+}
+
+/// A worker as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Address of its data port.
+    pub data_address: String,
+}
+
+/// A worker introduces itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// Stable name.
+    pub name: String,
+    /// Random number of this start of the process.
+    pub incarnation: u64,
+    /// Operating-system process id.
+    pub pid: u32,
+    /// Address of its data port.
+    pub data_address: String,
+    /// Tasks of each stage it can host.
+    pub slots: u32,
+}
+
+/// Worker to coordinator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Report {
+    /// First message of every connection.
+    Register(Register),
+    /// All tasks of this worker are built.
+    Deployed { generation: Generation },
+    /// They cannot be built.
+    DeployFailed { generation: Generation, failure: Failure },
+    /// A task stopped on an error.
+    TaskFailed { generation: Generation, task: TaskId, failure: Failure },
+    /// A task has processed all its input; it stays for the final checkpoint.
+    TaskEnded { generation: Generation, task: TaskId },
+    /// A task's cut is uploaded.
+    Cut { generation: Generation, epoch: Epoch, stage: usize, task: Box<TaskManifest>, uploaded_bytes: u64 },
+    /// A task's cut could not be taken or uploaded.
+    CutFailed { generation: Generation, epoch: Epoch, task: TaskId, reason: String },
+    /// All output of the epoch on this worker is visible.
+    Committed { generation: Generation, epoch: Epoch },
+    /// No task of this generation or an older one runs here any more.
+    Cancelled { generation: Generation },
+    /// A data connection to a peer broke.
+    PeerLost { generation: Generation, peer: String, reason: String },
+    /// Counters of all tasks; sent twice a second.
+    Metrics { generation: Generation, tasks: Vec<TaskReport> },
+    /// Nothing is left to do.
+    Finished,
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The whole chain of causes in one line.
+    pub message: String,
+    /// Whether trying again cannot help: the person who wrote the job must act.
+    pub user: bool,
+}
+
+/// What a task has counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// The task.
+    pub task: TaskId,
+    /// Index of its stage.
+    pub stage: usize,
+    /// Counters since deployment.
+    pub counters: TaskCounters,
+    /// Output watermark; absent before the first.
+    pub watermark_ms: Option<i64>,
+    /// Events due and not taken.
+    pub lag_records: Option<u64>,
+    /// This task's share of the offered rate.
+    pub offered_per_s: Option<f64>,
+    /// Key groups owned.
+    pub key_groups: u32,
+    /// Bytes of keyed state.
+    pub state_bytes: u64,
+    /// Keys read from and written to the store.
+    pub store: crate::state::Operations,
+    /// Rows and bytes sent per output edge: (edge id, rows, bytes).
+    pub edges: Vec<(u16, u64, u64)>,
+    /// Wall time that was neither on the CPU nor a wait of the three kinds, microseconds: waiting for a CPU.
+    pub starved_us: u64,
+}

@@ -1,0 +1,374 @@
+//! From a deployment to tasks, in two steps: `prepare` plans, restores state and registers every input; `connect`, once all
+//! workers are prepared, opens the channels and makes the tasks.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::Arc;
+
+use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId};
+use millstream_sql::graph::{OpKind, StageGraph, TableSpec};
+use millstream_sql::{PlanOptions, plan};
+
+use super::limit::Limiter;
+use super::meter::Gauge;
+use super::output::Output;
+use super::task::{Input, Parts, Task};
+use super::upload::{Ledger, Origin};
+use super::{Doors, Failed, TaskCommand, chain};
+use crate::checkpoint::manifest::{Manifest, StateRegistration};
+use crate::connector;
+use crate::exchange::{ChannelId, EdgeCounters, Gate, Hub, Outlet, Router, RouterOptions, Wake};
+use crate::message::{Deploy, Failure};
+use crate::sink::{self, Committable};
+use crate::source;
+use crate::stage::chain::{Chain, ChainInput, Env};
+use crate::state::{Backend, Store};
+
+/// Makes the exchange of a generation: TCP in production, queues in simulation.
+pub trait Hubs: Send {
+    /// The hub of this generation on this worker, ready for gates and for peers that connect.
+    fn create(&self, deploy: &Deploy) -> Arc<Hub>;
+    /// Opens a connection to every other peer of the deployment that has none yet.
+    fn connect(&self, hub: &Arc<Hub>, deploy: &Deploy) -> Result<(), String>;
+}
+
+/// What can be said of a task from outside while it runs.
+pub struct Running {
+    /// Index of its stage.
+    pub stage: usize,
+    /// Key groups it owns.
+    pub groups: Vec<KeyGroup>,
+    /// Its counters.
+    pub gauge: Arc<Gauge>,
+    /// Rows and bytes by output edge.
+    pub edges: Vec<(u16, Arc<EdgeCounters>)>,
+    /// Identifies its store among all that ever were.
+    pub incarnation: u64,
+    commands: Sender<TaskCommand>,
+    wake: Arc<dyn Wake>,
+}
+
+/// A generation on this worker.
+pub struct Deployment {
+    /// Incarnation of the task set.
+    pub generation: Generation,
+    /// As the coordinator described it.
+    pub deploy: Deploy,
+    /// Its tasks here.
+    pub tasks: BTreeMap<TaskId, Running>,
+    /// The epoch being made visible and the tasks that have not done so.
+    pub committing: Option<(Epoch, BTreeSet<TaskId>)>,
+    graph: Arc<StageGraph>,
+    hub: Arc<Hub>,
+    unconnected: Vec<Unconnected>,
+}
+
+/// A task without its output channels.
+struct Unconnected {
+    task: TaskId,
+    stage: usize,
+    input: Input,
+    chain: Chain,
+    store: Box<dyn Store>,
+    commands: std::sync::mpsc::Receiver<TaskCommand>,
+}
+
+fn fail(message: impl Into<String>) -> Failed {
+    Failed(Failure { message: message.into(), user: false })
+}
+
+/// Builds everything that does not need the other workers.
+pub fn prepare(
+    worker: &str,
+    deploy: &Deploy,
+    backend: &Arc<dyn Backend>,
+    doors: &mut Doors,
+    uploads: &mut Ledger,
+) -> Result<Deployment, Failed> {
+    let planned = plan(&deploy.job.sql, &PlanOptions::default()).map_err(|error| fail(error.to_string()))?;
+    if planned.fingerprint != deploy.fingerprint {
+        return Err(fail("this worker plans the job differently than its coordinator: they are of different versions"));
+    }
+    let manifest = match &deploy.restore {
+        Some(from) => Some(super::upload::load_manifest(doors, from).map_err(fail)?),
+        None => None,
+    };
+    let mut deployment = Deployment {
+        generation: deploy.generation,
+        deploy: deploy.clone(),
+        tasks: BTreeMap::new(),
+        committing: None,
+        graph: Arc::new(planned),
+        hub: doors.hubs.create(deploy),
+        unconnected: Vec::new(),
+    };
+    for (index, stage) in deploy.stages.iter().enumerate() {
+        for placed in stage.tasks.iter().filter(|placed| placed.worker == worker) {
+            deployment.prepare_task(index, placed.task, manifest.as_ref(), (backend, doors, uploads))?;
+        }
+        let first = stage.tasks.first().is_some_and(|placed| placed.worker == worker);
+        if first {
+            deployment.settle_sink(index, manifest.as_ref())?;
+        }
+    }
+    Ok(deployment)
+}
+
+impl Deployment {
+    fn prepare_task(
+        &mut self,
+        index: usize,
+        task: TaskId,
+        manifest: Option<&Manifest>,
+        (backend, doors, uploads): (&Arc<dyn Backend>, &mut Doors, &mut Ledger),
+    ) -> Result<(), Failed> {
+        let deployed = &self.deploy.stages[index];
+        let groups = deployed.table.groups_of(task);
+        let old = manifest.and_then(|manifest| manifest.stages.iter().find(|old| old.name == deployed.name));
+        let mut chain = self.chain(index)?;
+        let origin = Origin {
+            old: old.zip(self.deploy.restore.as_ref()),
+            states: &registrations(&chain),
+            stage: &deployed.name,
+            groups: &groups,
+        };
+        let (mut store, incarnation) = uploads.open(backend.as_ref(), doors, (task, self.generation), &origin)?;
+        if let Some(old) = old {
+            let mut parts: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+            for (op, state) in old.tasks.iter().flat_map(|task| task.operator_state.iter()) {
+                parts.entry(op.clone()).or_default().push(state.clone());
+            }
+            let mut output = Vec::new();
+            chain.restore(&parts, &mut Env { store: store.as_mut(), groups: &groups, output: &mut output })?;
+        }
+        let wake = doors.host.wake(task);
+        let input = match self.source(index) {
+            Some(table) => self.open_source(table.clone(), index, task, &mut chain, store.as_mut())?,
+            None => {
+                let window = self.deploy.job.tuning.window_bytes;
+                let gate = Gate::new(task, self.inlets(index, task), window, Arc::clone(&wake));
+                self.hub.register(&gate)?;
+                Input::Gate(gate)
+            }
+        };
+        let (sender, commands) = channel();
+        let gauge = Arc::new(Gauge::new());
+        let running = Running { stage: index, groups, gauge, edges: Vec::new(), incarnation, commands: sender, wake };
+        self.tasks.insert(task, running);
+        self.unconnected.push(Unconnected { task, stage: index, input, chain, store, commands });
+        Ok(())
+    }
+
+    /// The fused ops of a stage, with the schemas of what comes in.
+    fn chain(&self, index: usize) -> Result<Chain, Failed> {
+        Ok(build_chain(&self.graph, index, self.deploy.job.tuning.op_cache_bytes)?)
+    }
+
+    fn source(&self, index: usize) -> Option<&TableSpec> {
+        match self.graph.stages[index].ops.first().map(|op| &op.kind) {
+            Some(OpKind::Source(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    fn sink(&self, index: usize) -> Option<&TableSpec> {
+        match self.graph.stages[index].ops.last().map(|op| &op.kind) {
+            Some(OpKind::Sink(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    fn open_source(
+        &self,
+        table: TableSpec,
+        index: usize,
+        task: TaskId,
+        chain: &mut Chain,
+        store: &mut dyn Store,
+    ) -> Result<Input, Failed> {
+        let splits = self.deploy.stages[index].splits.iter().filter(|(reader, _)| *reader == task);
+        let context = source::Context {
+            job_started_at_ms: self.deploy.started_at_ms,
+            batch_rows: self.deploy.job.tuning.batch_rows,
+        };
+        let connector = connector::source_of(&table).map_err(|error| Failed::from_source(&error))?;
+        let splits = splits.map(|(_, split)| split.clone()).collect();
+        let source = connector.open(&table, splits, &context).map_err(|error| Failed::from_source(&error))?;
+        let mut output = Vec::new();
+        chain.splits(&source.active_splits(), &mut Env { store, groups: &[], output: &mut output })?;
+        Ok(Input::Source(source))
+    }
+
+    /// All channels into a task: from every task of every stage with an edge to its own.
+    fn inlets(&self, index: usize, task: TaskId) -> Vec<crate::exchange::Inlet> {
+        let edges = self.graph.edges.iter().enumerate().filter(|(_, edge)| edge.to == index);
+        edges
+            .flat_map(|(id, edge)| {
+                let schema = output_schema(&self.graph, edge.from);
+                let senders = self.deploy.stages[edge.from].tasks.iter();
+                senders.map(move |from| {
+                    let channel = ChannelId { edge: id as u16, from: from.task, to: task };
+                    (channel, edge.port, Arc::clone(&schema))
+                })
+            })
+            .collect()
+    }
+
+    /// Removes output that earlier generations left behind, and makes visible what the checkpoint says is written. Done once per
+    /// sink, on the worker of the stage's first task, before any task starts.
+    fn settle_sink(&self, index: usize, manifest: Option<&Manifest>) -> Result<(), Failed> {
+        let Some(table) = self.sink(index) else { return Ok(()) };
+        let name = &self.deploy.stages[index].name;
+        let old = manifest.and_then(|manifest| manifest.stages.iter().find(|old| old.name == *name));
+        let keep: Vec<Committable> =
+            old.iter().flat_map(|old| old.tasks.iter().flat_map(|task| task.committables.clone())).collect();
+        let own = manifest.is_none_or(|manifest| manifest.job_id == self.deploy.job_id);
+        // Another job's savepoint: its output is that job's to show.
+        let keep = if own { keep } else { Vec::new() };
+        self.sweep(table, &keep).map_err(|error| Failed::from_source(&error))?;
+        if keep.is_empty() {
+            return Ok(());
+        }
+        let mut sink = self.open_sink(table, self.deploy.stages[index].tasks[0].task)?;
+        sink.commit(&keep).map_err(|error| Failed::from_source(&error))
+    }
+
+    fn sweep(&self, table: &TableSpec, keep: &[Committable]) -> Result<(), source::Error> {
+        connector::sink_of(table)?.clean(table, self.deploy.job_id, keep)
+    }
+
+    fn open_sink(&self, table: &TableSpec, task: TaskId) -> Result<Box<dyn sink::Sink>, Failed> {
+        let context = sink::Context { task, generation: self.generation, job_id: self.deploy.job_id };
+        let connector = connector::sink_of(table).map_err(|error| Failed::from_source(&error))?;
+        connector.open(table, &context).map_err(|error| Failed::from_source(&error))
+    }
+
+    /// Removes whatever uncommitted output is left of the job.
+    pub fn clean(&self) -> Result<(), String> {
+        for index in 0..self.graph.stages.len() {
+            if let Some(table) = self.sink(index) {
+                self.sweep(table, &[]).map_err(|error| chain(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens all output channels and makes the tasks. Every worker of the deployment is prepared.
+    pub fn connect(&mut self, doors: &mut Doors) -> Result<Vec<Task>, Failed> {
+        doors.hubs.connect(&self.hub, &self.deploy).map_err(fail)?;
+        let mut tasks = Vec::new();
+        for unconnected in std::mem::take(&mut self.unconnected) {
+            tasks.push(self.make_task(unconnected, doors)?);
+        }
+        Ok(tasks)
+    }
+
+    fn make_task(&mut self, unconnected: Unconnected, doors: &Doors) -> Result<Task, Failed> {
+        let Unconnected { task, stage, input, chain, store, commands } = unconnected;
+        let output = match self.sink(stage) {
+            Some(table) => Output::sink(self.open_sink(table, task)?),
+            None => Output::Routers(self.routers(stage, task)?),
+        };
+        let generation = self.generation;
+        let name = &self.deploy.stages[stage].name;
+        let tuning = &self.deploy.job.tuning;
+        let rate = tuning.stage_records_per_second.get(name).copied().or(tuning.records_per_second);
+        let running = &self.tasks[&task];
+        let events = doors.events.clone();
+        Ok(Task::new(Parts {
+            task,
+            input,
+            chain,
+            output,
+            store,
+            groups: running.groups.clone(),
+            limiter: rate.and_then(Limiter::new),
+            cuts: super::upload::cut_folder(&doors.folder, running.incarnation),
+            term: self.deploy.term,
+            gauge: Arc::clone(&running.gauge),
+            clock: Arc::clone(&doors.clock),
+            commands,
+            events: Box::new(move |event| {
+                // A worker that no longer listens is going down.
+                let _ = events.send(super::Event::Task(generation, event));
+            }),
+        }))
+    }
+
+    fn routers(&mut self, stage: usize, task: TaskId) -> Result<Vec<Router>, Failed> {
+        let mut routers = Vec::new();
+        let graph = Arc::clone(&self.graph);
+        let tuning = &self.deploy.job.tuning;
+        let Some(running) = self.tasks.get_mut(&task) else { return Ok(routers) };
+        for (id, edge) in graph.edges.iter().enumerate().filter(|(_, edge)| edge.from == stage) {
+            let target = &self.deploy.stages[edge.to];
+            let mut outlets: Vec<Outlet> = Vec::new();
+            for placed in &target.tasks {
+                let channel = ChannelId { edge: id as u16, from: task, to: placed.task };
+                let home = self.deploy.stages[stage].tasks.iter().find(|own| own.task == task);
+                let local = home.is_some_and(|own| own.worker == placed.worker);
+                let peer = (!local).then_some(placed.worker.as_str());
+                outlets.push(self.hub.outlet(channel, peer, Arc::clone(&running.wake))?);
+            }
+            let options = RouterOptions { batch_rows: tuning.batch_rows };
+            let groups = self.deploy.job.key_groups;
+            let router = Router::new(edge.partition.clone(), outlets, &target.table, groups, options)?;
+            running.edges.push((id as u16, router.counters()));
+            routers.push(router);
+        }
+        Ok(routers)
+    }
+
+    /// Says something to every task.
+    pub fn tell(&self, command: TaskCommand) {
+        for task in self.tasks.values() {
+            // A task that is gone has said why.
+            let _ = task.commands.send(command);
+            task.wake.wake();
+        }
+    }
+
+    /// Ends all connections of the generation.
+    pub fn close(&self) {
+        self.hub.close();
+    }
+
+    /// A task has made its output of an epoch visible; true once all have.
+    pub fn committed(&mut self, task: TaskId, epoch: Epoch) -> bool {
+        let Some((committing, waiting)) = &mut self.committing else { return false };
+        *committing == epoch && waiting.remove(&task) && waiting.is_empty()
+    }
+}
+
+/// Schema of what a stage sends.
+pub fn output_schema(graph: &StageGraph, stage: usize) -> arrow::datatypes::SchemaRef {
+    // Invariant: the planner never makes a stage without ops.
+    graph.stages[stage].ops.last().map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |op| Arc::clone(&op.output))
+}
+
+/// The fused ops of a stage, with the schemas of what comes in.
+pub fn build_chain(graph: &StageGraph, index: usize, cache_bytes: usize) -> Result<Chain, crate::stage::Error> {
+    let stage = &graph.stages[index];
+    let from_port = |port: usize| graph.edges.iter().filter(move |edge| edge.to == index && edge.port == port);
+    let schema_of = |port| from_port(port).next().map(|edge| output_schema(graph, edge.from));
+    let updating_of = |port| {
+        from_port(port).any(|edge| graph.stages[edge.from].ops.last().is_some_and(|op| op.updating))
+    };
+    let own = stage.ops.first().map(|op| Arc::clone(&op.output));
+    let input = ChainInput {
+        schema: schema_of(0).or(own).unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty())),
+        schema2: schema_of(1),
+        updating: [updating_of(0), updating_of(1)],
+    };
+    Chain::new(&stage.ops, &input, cache_bytes)
+}
+
+/// The keyed states of a chain, as manifests name them.
+pub fn registrations(chain: &Chain) -> Vec<StateRegistration> {
+    let register = |(ordinal, state): (u16, &crate::stage::chain::Registration)| StateRegistration {
+        ordinal,
+        op: state.op.clone(),
+        name: state.name.to_owned(),
+        codec_version: state.version,
+    };
+    (0u16..).zip(chain.registrations()).map(register).collect()
+}

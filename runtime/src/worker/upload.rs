@@ -1,0 +1,176 @@
+//! Cuts between a worker's disk and the checkpoint store: what is uploaded, what is kept here for local recovery, and how a
+//! task's store is made out of a checkpoint.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId, Term};
+
+use super::build::Deployment;
+use super::{Doors, Event, Failed, TaskCut, Uploaded, chain};
+use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest, check_states};
+use crate::checkpoint::paths::ManifestId;
+use crate::checkpoint::restore::{Restore, choose_base, restore_task};
+use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::upload::Uploader;
+use crate::checkpoint::{download, history};
+use crate::message::{Failure, RestoreFrom};
+use crate::state::{Backend, Store};
+
+/// Folder of the cuts of this worker, for local recovery.
+pub fn local_folder(folder: &Path) -> PathBuf {
+    folder.join("cuts")
+}
+
+/// Folder of the cuts of one store; each is in a sub-folder named after its checkpoint.
+pub fn cut_folder(folder: &Path, incarnation: u64) -> PathBuf {
+    local_folder(folder).join(format!("{incarnation:016x}"))
+}
+
+/// The store that has the checkpoint a job is restored from: the job's own, unless it names another.
+pub fn store_of(doors: &Doors, from: &RestoreFrom) -> Result<Arc<dyn CheckpointStore>, String> {
+    match &from.root {
+        None => Ok(Arc::clone(&doors.store)),
+        Some(root) => (doors.other_store)(root),
+    }
+}
+
+/// Reads the manifest a job is restored from.
+pub fn load_manifest(doors: &Doors, from: &RestoreFrom) -> Result<Manifest, String> {
+    let store = store_of(doors, from)?;
+    history::load(store.as_ref(), &from.prefix, from.id).map_err(|error| chain(&error))
+}
+
+/// What this worker knows of uploads.
+#[derive(Default)]
+pub struct Ledger {
+    stores: BTreeMap<TaskId, StoreRecord>,
+}
+
+struct StoreRecord {
+    generation: Generation,
+    incarnation: u64,
+    uploader: Arc<Mutex<Uploader>>,
+    folder: PathBuf,
+}
+
+/// What a task's store is made from.
+pub struct Origin<'a> {
+    /// The task's stage in the checkpoint, and where that checkpoint is; none: from nothing.
+    pub old: Option<(&'a StageManifest, &'a RestoreFrom)>,
+    /// Keyed states as planned now.
+    pub states: &'a [crate::checkpoint::manifest::StateRegistration],
+    /// Name of the stage.
+    pub stage: &'a str,
+    /// Key groups the task owns.
+    pub groups: &'a [KeyGroup],
+}
+
+impl Ledger {
+    /// Makes the store of a task; gives it with its new incarnation.
+    pub fn open(
+        &mut self,
+        backend: &dyn Backend,
+        doors: &Doors,
+        (task, generation): (TaskId, Generation),
+        origin: &Origin<'_>,
+    ) -> Result<(Box<dyn Store>, u64), Failed> {
+        let fail = |message: String| Failed(Failure { message, user: false });
+        let incarnation = doors.random.next_u64();
+        let folder = doors.folder.join("state").join(format!("{incarnation:016x}"));
+        let disk = doors.disk.as_ref();
+        let (store, uploader) = match origin.old {
+            None => (backend.create(&folder)?, Uploader::new(incarnation)),
+            Some((stage, from)) => {
+                check_states(origin.stage, &stage.states, origin.states).map_err(|error| {
+                    Failed(Failure { message: chain(&error), user: true })
+                })?;
+                let base = choose_base(stage, origin.groups);
+                let remote = store_of(doors, from).map_err(fail)?;
+                let local = local_folder(&doors.folder);
+                let restore = Restore {
+                    backend,
+                    store: remote.as_ref(),
+                    disk,
+                    stage,
+                    id: from.id,
+                    groups: origin.groups,
+                    base,
+                    local: Some(&local),
+                    folder: &folder,
+                };
+                let (store, stats) = restore_task(&restore).map_err(|error| fail(chain(&error)))?;
+                tracing::info!(task, ?stats, "state restored");
+                let base = stage.tasks.iter().find(|old| Some(old.task) == base && from.root.is_none());
+                let uploader = base.map_or_else(|| Uploader::new(incarnation), |base| Uploader::restored(incarnation, base));
+                (store, uploader)
+            }
+        };
+        let record = StoreRecord { generation, incarnation, uploader: Arc::new(Mutex::new(uploader)), folder };
+        if let Some(old) = self.stores.insert(task, record) {
+            remove(doors, &old.folder);
+        }
+        Ok((store, incarnation))
+    }
+
+    /// Sends a cut on its way; `Event::Uploaded` says how it ended.
+    pub fn begin(&self, worker: &str, deployment: &Deployment, cut: TaskCut, doors: &Doors) {
+        let (Some(record), Some(running)) = (self.stores.get(&cut.task), deployment.tasks.get(&cut.task)) else { return };
+        let generation = deployment.generation;
+        if record.generation != generation {
+            return;
+        }
+        let id = ManifestId { epoch: cut.epoch, term: deployment.deploy.term };
+        let (uploader, incarnation) = (Arc::clone(&record.uploader), record.incarnation);
+        let (worker, groups, prefix) = (worker.to_owned(), running.groups.clone(), deployment.deploy.prefix.clone());
+        let (store, disk, events) = (Arc::clone(&doors.store), Arc::clone(&doors.disk), doors.events.clone());
+        doors.background.run(Box::new(move || {
+            let (task, epoch) = (cut.task, cut.epoch);
+            let mut uploader = uploader.lock().unwrap_or_else(PoisonError::into_inner);
+            let uploaded = uploader.upload(store.as_ref(), disk.as_ref(), &prefix, id, &cut.cut);
+            let result = uploaded.map_err(|error| chain(&error)).map(|uploaded| Uploaded {
+                bytes: uploaded.uploaded_bytes,
+                manifest: TaskManifest {
+                    task,
+                    worker,
+                    groups,
+                    store_incarnation: incarnation,
+                    files: uploaded.files,
+                    state_bytes: cut.cut.state_bytes,
+                    operator_state: cut.operator_state,
+                    splits: cut.splits,
+                    committables: cut.committables,
+                    ended: cut.ended,
+                },
+            });
+            // A worker that no longer listens is going down.
+            let _ = events.send(Event::Uploaded { generation, epoch, task, result });
+        }));
+    }
+
+    /// An epoch is committed: of the cuts here only its own are kept, for local recovery.
+    pub fn committed(&self, epoch: Epoch, term: Term, doors: &Doors) {
+        let id = ManifestId { epoch, term };
+        let keep: Vec<(u64, ManifestId)> = self.stores.values().map(|record| (record.incarnation, id)).collect();
+        let (disk, local) = (Arc::clone(&doors.disk), local_folder(&doors.folder));
+        // The next epoch's cuts may be in the making: only what is older goes.
+        doors.background.run(Box::new(move || {
+            if let Err(error) = download::prune_before(disk.as_ref(), &local, &keep, id) {
+                tracing::warn!("cannot remove old cuts: {}", chain(&error));
+            }
+        }));
+    }
+
+    /// The stores of cancelled tasks are closed: their folders go, their cuts stay.
+    pub fn close(&mut self, doors: &Doors) {
+        for record in std::mem::take(&mut self.stores).into_values() {
+            remove(doors, &record.folder);
+        }
+    }
+}
+
+fn remove(doors: &Doors, folder: &Path) {
+    if let Err(error) = doors.disk.remove_folder(folder) {
+        tracing::warn!("cannot remove {}: {error}", folder.display());
+    }
+}
