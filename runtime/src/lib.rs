@@ -3,7 +3,9 @@
 
 pub mod batch;
 pub mod clock;
+pub mod connector;
 pub mod exchange;
+mod format;
 pub mod random;
 pub mod sink;
 pub mod source;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::source::Error;
 
+pub mod blackhole;
+pub mod print;
+
 /// Output that is written and not yet visible, as a manifest records it. Commit is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committable {

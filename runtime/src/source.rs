@@ -4,6 +4,10 @@ use arrow::array::RecordBatch;
 use millstream_sql::graph::TableSpec;
 use serde::{Deserialize, Serialize};
 
+pub mod nexmark;
+pub mod schedule;
+mod strides;
+
 /// A part of a table's input that one task reads. Splits of a table never overlap and together are the whole input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
@@ -87,6 +91,15 @@ pub enum Error {
     #[error("cannot read {what}")]
     Read {
         /// Which file or position.
+        what: String,
+        #[source]
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Writing failed.
+    #[error("cannot write {what}")]
+    Write {
+        /// Which file.
         what: String,
         #[source]
         /// Why.
