@@ -1,4 +1,19 @@
 //! Ops: the steps fused into a stage. Pure apart from the state they are handed: elements in, elements out.
+mod accumulate;
+mod build;
+pub mod chain;
+pub mod key;
+mod progress;
+pub mod row;
+mod stateless;
+mod table;
+#[cfg(test)]
+mod testing;
+mod watermark;
+mod window;
+mod window_aggregate;
+
+pub use build::{OpSettings, build};
 use millstream_api::id::KeyGroup;
 
 use crate::batch::Batch;
@@ -88,5 +103,19 @@ pub enum Error {
         op: String,
         /// What was found.
         what: String,
+    },
+    /// The op cannot do what the plan asks of it.
+    #[error("{op} cannot run: {what}")]
+    Unsupported {
+        /// Id of the op.
+        op: String,
+        /// What is asked too much.
+        what: String,
+    },
+    /// Rows came to a keyed op without their key groups: the plan lacks an exchange in front of it.
+    #[error("rows reached {op} without key groups")]
+    Unrouted {
+        /// Id of the op.
+        op: String,
     },
 }

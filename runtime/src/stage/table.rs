@@ -1,0 +1,264 @@
+//! Keys with their accumulators: the write-back cache of the aggregating ops.
+use std::ops::Range;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use millstream_api::id::KeyGroup;
+use millstream_sql::graph::Aggregate;
+
+use super::Error;
+use super::accumulate::{Accumulators, Call, argument::Prepared};
+use super::key::{KeyCodec, KeyTable, Keys};
+use crate::state::{Changes, StateOrdinal, Store, prefix};
+
+/// What an aggregating op computes: key columns and calls, bound to the input.
+pub(crate) struct Aggregation {
+    /// Id of the op, for errors.
+    pub op: String,
+    /// State that holds the accumulators.
+    pub ordinal: StateOrdinal,
+    columns: Vec<usize>,
+    codec: KeyCodec,
+    calls: Vec<Call>,
+}
+
+/// Accumulators of many keys. Slots are numbered in order of appearance.
+pub(crate) struct Table {
+    keys: KeyTable,
+    groups: Vec<KeyGroup>,
+    accumulators: Vec<Accumulators>,
+    /// Slots that differ from the store, and slots the store has an entry of.
+    dirty: Vec<bool>,
+    stored: Vec<bool>,
+    /// Bytes behind pointers.
+    held: usize,
+}
+
+impl Table {
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub fn group(&self, slot: usize) -> KeyGroup {
+        self.groups[slot]
+    }
+
+    /// Bytes in memory, an estimate.
+    pub fn bytes(&self) -> usize {
+        let slot: usize = self.accumulators.iter().map(Accumulators::slot_bytes).sum();
+        self.keys.bytes() + self.len() * (slot + 4) + self.held
+    }
+
+    fn grow(&mut self, group_of: impl Iterator<Item = KeyGroup>) {
+        self.groups.extend(group_of);
+        let slots = self.keys.len();
+        self.accumulators.iter_mut().for_each(|accumulators| accumulators.resize(slots));
+        self.dirty.resize(slots, false);
+        self.stored.resize(slots, false);
+    }
+
+    /// The count in a slot of the first call, which must be a count.
+    pub fn count(&self, slot: u32) -> i64 {
+        match self.accumulators.first() {
+            Some(Accumulators::Counts(counts)) => counts[slot as usize],
+            _ => 0,
+        }
+    }
+
+    /// Makes a slot as new, and have it removed from the store at the next write-back.
+    pub fn reset(&mut self, slot: u32) {
+        self.accumulators.iter_mut().for_each(|accumulators| accumulators.reset(slot as usize));
+        self.dirty[slot as usize] = true;
+    }
+}
+
+impl Aggregation {
+    /// Binds keys and calls to the input; `leading` calls come before those of the plan.
+    pub fn new(
+        op: &str,
+        ordinal: StateOrdinal,
+        (input, columns): (&SchemaRef, Vec<usize>),
+        leading: &[Call],
+        (aggregates, retracting): (&[Aggregate], bool),
+    ) -> Result<Self, Error> {
+        let unsupported = |what| Error::Unsupported { op: op.to_string(), what };
+        let types: Vec<_> = columns.iter().map(|column| input.field(*column).data_type().clone()).collect();
+        let codec = KeyCodec::new(&types).map_err(unsupported)?;
+        let mut calls = leading.to_vec();
+        for aggregate in aggregates {
+            calls.push(Call::new(aggregate, input, retracting).map_err(unsupported)?);
+        }
+        Ok(Self { op: op.to_string(), ordinal, columns, codec, calls })
+    }
+
+    pub fn corrupt(&self) -> impl Fn(String) -> Error + '_ {
+        |what| Error::Corrupt { op: self.op.clone(), what }
+    }
+
+    pub fn evaluate(&self) -> impl Fn(arrow::error::ArrowError) -> Error + '_ {
+        |source| Error::Evaluate { op: self.op.clone(), source }
+    }
+
+    pub fn table(&self) -> Table {
+        Table {
+            keys: self.codec.table(),
+            groups: Vec::new(),
+            accumulators: self.calls.iter().map(Call::empty).collect(),
+            dirty: Vec::new(),
+            stored: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// Keys and arguments of a batch.
+    pub fn prepare(&self, rows: &RecordBatch) -> Result<(Keys, Vec<Prepared>), Error> {
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| rows.column(*column).clone()).collect();
+        let prepared = self.calls.iter().map(|call| call.prepare(rows)).collect::<Result<_, _>>();
+        Ok((self.codec.keys(&columns, rows.num_rows()), prepared.map_err(self.evaluate())?))
+    }
+
+    /// Finds or makes the slots of rows; gives the range of new slots.
+    pub fn intern(
+        &self,
+        table: &mut Table,
+        keys: &Keys,
+        (rows, groups): (&[u32], &[KeyGroup]),
+        slots: &mut Vec<u32>,
+    ) -> Range<usize> {
+        let (before, mut fresh) = (table.len(), Vec::new());
+        table.keys.intern(keys, rows, slots, &mut fresh);
+        if !fresh.is_empty() {
+            table.grow(fresh.iter().map(|row| groups[*row as usize]));
+        }
+        before..table.len()
+    }
+
+    /// Adds rows to their slots.
+    pub fn update(
+        &self,
+        table: &mut Table,
+        prepared: &[Prepared],
+        (rows, slots): (&[u32], &[u32]),
+        signs: Option<&[i8]>,
+    ) {
+        for ((call, prepared), into) in self.calls.iter().zip(prepared).zip(&mut table.accumulators) {
+            table.held += call.update(into, prepared, (rows, slots), signs);
+        }
+        slots.iter().for_each(|slot| table.dirty[*slot as usize] = true);
+    }
+
+    fn write_key(&self, table: &Table, slot: usize, middle: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&prefix(table.groups[slot], self.ordinal));
+        out.extend_from_slice(middle);
+        table.keys.write_key(slot as u32, out);
+    }
+
+    /// Fills new slots from the store.
+    pub fn load(
+        &self,
+        table: &mut Table,
+        fresh: Range<usize>,
+        middle: &[u8],
+        store: &mut dyn Store,
+    ) -> Result<(), Error> {
+        let mut keys = vec![Vec::new(); fresh.len()];
+        fresh.clone().zip(&mut keys).for_each(|(slot, key)| self.write_key(table, slot, middle, key));
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for (slot, value) in fresh.zip(store.multi_get(&keys)?) {
+            if let Some(value) = value {
+                self.decode(table, slot, &value)?;
+                table.stored[slot] = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, table: &mut Table, slot: usize, mut value: &[u8]) -> Result<(), Error> {
+        for accumulators in &mut table.accumulators {
+            table.held += accumulators.decode(slot, &mut value).map_err(self.corrupt())?;
+        }
+        Ok(())
+    }
+
+    /// Adds an entry as read from the store; `key` without prefix and middle.
+    pub fn insert(&self, table: &mut Table, group: KeyGroup, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let slot = table.keys.intern_bytes(key).map_err(self.corrupt())? as usize;
+        if slot == table.len() {
+            table.grow(std::iter::once(group));
+        }
+        table.stored[slot] = true;
+        self.decode(table, slot, value)
+    }
+
+    /// Adds all slots of `other` for whose group `keep` holds to `into`.
+    pub fn merge(&self, into: &mut Table, other: &Table, keep: impl Fn(KeyGroup) -> bool) {
+        let before = into.len();
+        let slots = into.keys.intern_table(&other.keys, |slot| keep(other.groups[slot]));
+        let fresh = slots.iter().enumerate().filter(|(_, slot)| slot.is_some_and(|slot| slot as usize >= before));
+        let groups: Vec<KeyGroup> = fresh.map(|(of, _)| other.groups[of]).collect();
+        into.grow(groups.into_iter());
+        for (call, (into_column, column)) in
+            self.calls.iter().zip(into.accumulators.iter_mut().zip(&other.accumulators))
+        {
+            for (of, slot) in slots.iter().enumerate() {
+                if let Some(slot) = slot {
+                    into.held += call.merge(into_column, *slot as usize, column, of);
+                }
+            }
+        }
+    }
+
+    /// Writes dirty slots to `changes`: removed if `gone` says so.
+    pub fn write_back(
+        &self,
+        table: &mut Table,
+        middle: &[u8],
+        gone: impl Fn(&Table, u32) -> bool,
+        changes: &mut Changes,
+    ) {
+        for slot in 0..table.len() {
+            if !std::mem::take(&mut table.dirty[slot]) {
+                continue;
+            }
+            let gone = gone(table, slot as u32);
+            if gone && !table.stored[slot] {
+                continue;
+            }
+            let mut key = Vec::with_capacity(4 + middle.len() + 10);
+            self.write_key(table, slot, middle, &mut key);
+            let value = (!gone).then(|| {
+                let mut value = Vec::with_capacity(8);
+                table.accumulators.iter().for_each(|accumulators| accumulators.encode(slot, &mut value));
+                value
+            });
+            table.stored[slot] = !gone;
+            changes.push((key, value));
+        }
+    }
+
+    /// Removals of all slots that the store has.
+    pub fn removals(&self, table: &Table, middle: &[u8], changes: &mut Changes) {
+        for slot in (0..table.len()).filter(|slot| table.stored[*slot]) {
+            let mut key = Vec::new();
+            self.write_key(table, slot, middle, &mut key);
+            changes.push((key, None));
+        }
+    }
+
+    /// Key columns of slots.
+    pub fn keys(&self, table: &Table, slots: &[u32]) -> Result<Vec<ArrayRef>, Error> {
+        self.codec.columns(&table.keys, slots).map_err(self.corrupt())
+    }
+
+    /// Results of the calls from number `from` on.
+    pub fn results(&self, table: &Table, slots: &[u32], from: usize) -> Result<Vec<ArrayRef>, Error> {
+        let columns = self.calls.iter().zip(&table.accumulators).skip(from);
+        columns
+            .map(|(call, accumulators)| call.result(accumulators, slots))
+            .collect::<Result<_, _>>()
+            .map_err(self.corrupt())
+    }
+}

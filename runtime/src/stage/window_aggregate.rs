@@ -1,0 +1,210 @@
+//! Aggregates per window and key. State: `accumulators`: prefix | slice end | key -> accumulators; `progress`.
+//!
+//! A slice lives in a table in memory, written back at barriers and when all tables together pass the bound. As long as a
+//! slice has not been evicted nor restored its table is complete, and firing does not touch the store.
+mod fire;
+
+use std::collections::BTreeMap;
+
+use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
+use millstream_api::id::KeyGroup;
+use millstream_sql::graph::{Aggregate, OpSpec, WindowTime};
+
+use super::progress::{self, Progress, time_bytes, time_of};
+use super::row::{self, fixed};
+use super::table::{Aggregation, Table};
+use super::window::{Slicer, Slicing, is_sane};
+use super::{Error, Flow, Op, OpContext, accumulate, build::OpSettings};
+use crate::batch::Batch;
+use crate::state::{prefix, prefix_end};
+use fire::Firing;
+
+/// See the module.
+pub(crate) struct WindowAggregate {
+    aggregation: Aggregation,
+    output: SchemaRef,
+    time: WindowTime,
+    slicing: Slicing,
+    cache_bytes: usize,
+    slices: BTreeMap<i64, Slice>,
+    progress: Progress,
+    /// Windows that end at or before this have fired (for groups that are not ahead).
+    fired_ms: i64,
+    firing: Option<Firing>,
+}
+
+struct Slice {
+    table: Table,
+    /// The table has every key of the slice.
+    complete: bool,
+    /// The store may have keys of the slice.
+    stored: bool,
+}
+
+/// Rows of one slice in a batch.
+struct Portion {
+    slice: i64,
+    rows: Vec<u32>,
+}
+
+impl WindowAggregate {
+    pub fn new(
+        op: &OpSpec,
+        input: &SchemaRef,
+        (time, keys, aggregates): (WindowTime, &[usize], &[Aggregate]),
+        settings: &OpSettings,
+    ) -> Result<Self, Error> {
+        let mut columns = keys.to_vec();
+        if let WindowTime::Attached { start, .. } = time {
+            columns.push(start);
+        }
+        let aggregation = Aggregation::new(&op.id, settings.ordinal, (input, columns), &[], (aggregates, false))?;
+        Ok(Self {
+            aggregation,
+            output: op.output.clone(),
+            time,
+            slicing: Slicing::new(time),
+            cache_bytes: settings.cache_bytes,
+            slices: BTreeMap::new(),
+            progress: Progress::new(settings.ordinal + 1),
+            fired_ms: i64::MIN,
+            firing: None,
+        })
+    }
+
+    /// Rows by slice, without late ones.
+    fn portions(&self, batch: &Batch, groups: &[KeyGroup], late_rows: &mut u64) -> Vec<Portion> {
+        let (column, mut slicer) = match self.time {
+            WindowTime::Assign { window, rowtime } => (rowtime, Some(Slicer::new(window))),
+            WindowTime::Attached { end, .. } => (end, None),
+        };
+        let column = batch.rows.column(column);
+        let times = fixed::values::<i64>(&**column);
+        let nulls = column.nulls();
+        let mut portions: Vec<Portion> = Vec::new();
+        let (mut current, mut current_slice, mut deadline) = (0, None, i64::MIN);
+        for (row, time) in times.iter().enumerate() {
+            let slice = match &mut slicer {
+                Some(slicer) => slicer.end_of(*time),
+                None => Some(*time).filter(|time| is_sane(*time)),
+            };
+            let Some(slice) = slice.filter(|_| !nulls.is_some_and(|nulls| nulls.is_null(row))) else {
+                *late_rows += 1;
+                continue;
+            };
+            if current_slice != Some(slice) {
+                current = portions.iter().position(|portion| portion.slice == slice).unwrap_or_else(|| {
+                    portions.push(Portion { slice, rows: Vec::with_capacity(times.len()) });
+                    portions.len() - 1
+                });
+                current_slice = Some(slice);
+                deadline = self.slicing.last(slice) - 1;
+            }
+            if deadline <= self.progress.of(groups[row]) {
+                *late_rows += 1;
+                continue;
+            }
+            portions[current].rows.push(row as u32);
+        }
+        portions.retain(|portion| !portion.rows.is_empty());
+        portions
+    }
+
+    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        for (end, slice) in &mut self.slices {
+            let before = changes.len();
+            self.aggregation.write_back(&mut slice.table, &time_bytes(*end), |_, _| false, &mut changes);
+            slice.stored |= changes.len() > before;
+        }
+        if !changes.is_empty() {
+            context.store.write(changes)?;
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        if self.slices.values().map(|slice| slice.table.bytes()).sum::<usize>() <= self.cache_bytes {
+            return Ok(());
+        }
+        self.write_back(context)?;
+        for slice in self.slices.values_mut() {
+            slice.table = self.aggregation.table();
+            slice.complete = false;
+        }
+        Ok(())
+    }
+}
+
+impl Op for WindowAggregate {
+    fn on_batch(&mut self, _port: usize, batch: Batch, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let Some(groups) = batch.groups.clone() else {
+            return Err(Error::Unrouted { op: self.aggregation.op.clone() });
+        };
+        let portions = self.portions(&batch, &groups, context.late_rows);
+        let (keys, prepared) = self.aggregation.prepare(&batch.rows)?;
+        let mut slots = Vec::new();
+        for portion in portions {
+            let new = || Slice { table: self.aggregation.table(), complete: true, stored: false };
+            let slice = self.slices.entry(portion.slice).or_insert_with(new);
+            slots.clear();
+            let fresh = self.aggregation.intern(&mut slice.table, &keys, (&portion.rows, &groups), &mut slots);
+            if !slice.complete {
+                self.aggregation.load(&mut slice.table, fresh, &time_bytes(portion.slice), context.store)?;
+            }
+            self.aggregation.update(&mut slice.table, &prepared, (&portion.rows, &slots), None);
+        }
+        self.evict(context)
+    }
+
+    fn on_watermark(&mut self, watermark_ms: i64, context: &mut OpContext<'_>) -> Result<Flow, Error> {
+        let flow = self.fire(watermark_ms, context)?;
+        if flow == Flow::Done {
+            self.progress.advance(watermark_ms);
+            self.fired_ms = self.fired_ms.max(watermark_ms);
+        }
+        Ok(flow)
+    }
+
+    fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.write_back(context)?;
+        let mut changes = Vec::new();
+        self.progress.write(context.groups, &mut changes);
+        if !changes.is_empty() {
+            context.store.write(changes)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, _parts: &[serde_json::Value], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.progress.restore(&self.aggregation.op, context.groups, context.store)?;
+        self.fired_ms = self.progress.watermark_ms();
+        for group in context.groups {
+            let start = prefix(*group, self.aggregation.ordinal);
+            let end = prefix_end(&start);
+            let mut from = start.to_vec();
+            // One seek per slice: its end stands right after the prefix.
+            loop {
+                let mut found = None;
+                context.store.scan(&from, end.as_deref(), &mut |key, _| {
+                    found = Some(time_of(&key[4..]));
+                    false
+                })?;
+                let Some(slice) = found else { break };
+                let slice = slice.ok_or_else(|| self.aggregation.corrupt()("a key too short".into()))?;
+                let restored = || Slice { table: self.aggregation.table(), complete: false, stored: true };
+                self.slices.entry(slice).or_insert_with(restored);
+                from = [&start[..], &time_bytes(slice + 1)].concat();
+            }
+        }
+        Ok(())
+    }
+
+    fn states(&self) -> Vec<(&'static str, u32)> {
+        vec![("accumulators", row::VERSION * 1000 + accumulate::VERSION), ("progress", progress::VERSION)]
+    }
+}
+
+#[cfg(test)]
+mod tests;

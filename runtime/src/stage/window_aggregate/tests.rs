@@ -1,0 +1,218 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use millstream_api::id::KeyGroup;
+use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind, WindowSpec, WindowTime};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+use crate::stage::testing::{GROUPS, Plan, Stage, ints, op_spec, rows_of, schema, texts, time, times};
+
+#[derive(Debug, Clone)]
+struct Row {
+    key: Option<i64>,
+    time: i64,
+    value: Option<i64>,
+    keep: Option<bool>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Rows(Vec<Row>),
+    Watermark(usize, i64),
+    Barrier,
+    Rescale(usize),
+}
+
+fn group(key: Option<i64>) -> KeyGroup {
+    key.map_or(0, |key| key.rem_euclid(i64::from(GROUPS)) as KeyGroup)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let row =
+        (prop::option::weighted(0.9, -6i64..6), 0i64..60, prop::option::weighted(0.8, -5i64..5), any::<Option<bool>>());
+    let row = row.prop_map(|(key, time, value, keep)| Row { key, time, value, keep });
+    prop_oneof![
+        6 => prop::collection::vec(row, 1..20).prop_map(Step::Rows),
+        4 => (0usize..4, 0i64..15).prop_map(|(task, by)| Step::Watermark(task, by)),
+        1 => Just(Step::Barrier),
+        1 => (1usize..4).prop_map(Step::Rescale),
+    ]
+}
+
+fn input() -> SchemaRef {
+    let columns = [("key", DataType::Int64), ("name", DataType::Utf8), ("time", time()), ("value", DataType::Int64)];
+    schema(&[&columns[..], &[("text", DataType::Utf8), ("keep", DataType::Boolean)]].concat())
+}
+
+fn name(value: Option<i64>) -> Option<String> {
+    value.map(|value| format!("n\0{value}"))
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        ints(rows.iter().map(|row| row.key).collect()),
+        texts(rows.iter().map(|row| name(row.key)).collect()),
+        times(rows.iter().map(|row| Some(row.time)).collect()),
+        ints(rows.iter().map(|row| row.value).collect()),
+        texts(rows.iter().map(|row| name(row.value)).collect()),
+        Arc::new(BooleanArray::from(rows.iter().map(|row| row.keep).collect::<Vec<_>>())),
+    ];
+    RecordBatch::try_new(input(), columns).unwrap()
+}
+
+fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) -> Aggregate {
+    Aggregate { function, distinct: false, argument, filter: None, output }
+}
+
+fn aggregates() -> Vec<Aggregate> {
+    use AggregateFunction::{Avg, Count, Max, Min, Sum};
+    vec![
+        call(Count, None, DataType::Int64),
+        call(Sum, Some(3), DataType::Int64),
+        call(Min, Some(3), DataType::Int64),
+        call(Max, Some(4), DataType::Utf8),
+        call(Avg, Some(3), DataType::Int64),
+        Aggregate { distinct: true, ..call(Count, Some(4), DataType::Int64) },
+        Aggregate { filter: Some(5), ..call(Count, Some(3), DataType::Int64) },
+    ]
+}
+
+/// By one 64-bit key or by one text key.
+fn plan(size_ms: i64, slide_ms: i64, by_text: bool, cache_bytes: usize) -> Plan {
+    let key = if by_text { DataType::Utf8 } else { DataType::Int64 };
+    let mut columns = vec![("key", key)];
+    let results = aggregates();
+    columns.extend(results.iter().map(|aggregate| ("result", aggregate.output.clone())));
+    columns.extend([("window_start", time()), ("window_end", time()), ("window_time", time())]);
+    let window = WindowSpec { size_ms, slide_ms, offset_ms: 1 };
+    let time = WindowTime::Assign { window, rowtime: 2 };
+    let kind = OpKind::WindowAggregate { time, keys: vec![usize::from(by_text)], aggregates: results };
+    let spec = op_spec(kind, &schema(&columns), false);
+    Plan { spec, input: input(), input2: None, updating: [false, false], cache_bytes }
+}
+
+/// What a window of a key holds, computed the slow way.
+fn expected(rows: &[&Row], by_text: bool) -> Vec<String> {
+    let text = |value: Option<String>| value.unwrap_or("null".into());
+    let number = |value: Option<i64>| text(value.map(|value| value.to_string()));
+    let values: Vec<i64> = rows.iter().filter_map(|row| row.value).collect();
+    let sum = (!values.is_empty()).then(|| values.iter().sum::<i64>());
+    let key = rows[0].key;
+    vec![
+        if by_text { text(name(key)) } else { number(key) },
+        rows.len().to_string(),
+        number(sum),
+        number(values.iter().min().copied()),
+        text(values.iter().map(|value| name(Some(*value))).max().flatten()),
+        number(sum.map(|sum| sum / values.len() as i64)),
+        values.iter().collect::<BTreeSet<_>>().len().to_string(),
+        rows.iter().filter(|row| row.value.is_some() && row.keep == Some(true)).count().to_string(),
+    ]
+}
+
+/// Runs the steps; gives the rows and the number of late ones, of the op and of the oracle.
+fn run(steps: &[Step], plan: Plan, (size, slide): (i64, i64), by_text: bool) -> [(Vec<Vec<String>>, u64); 2] {
+    let mut stage = Stage::new(plan, 2);
+    let mut reached = vec![i64::MIN / 2; usize::from(GROUPS)];
+    let mut watermarks = vec![i64::MIN / 2; 2];
+    let mut windows: BTreeMap<(i64, Option<i64>), Vec<&Row>> = BTreeMap::new();
+    let mut late = 0;
+    for step in steps {
+        match step {
+            Step::Rows(rows) => {
+                let groups: Vec<KeyGroup> = rows.iter().map(|row| group(row.key)).collect();
+                stage.push(0, &batch(rows), None, &groups);
+                for row in rows {
+                    let first = row.time - (row.time - 1).rem_euclid(slide) + slide;
+                    let ends = (0..size / slide).map(|window| first + window * slide);
+                    let open: Vec<i64> = ends.filter(|end| end - 1 > reached[usize::from(group(row.key))]).collect();
+                    late += u64::from(open.is_empty());
+                    open.iter().for_each(|end| windows.entry((*end, row.key)).or_default().push(row));
+                }
+            }
+            Step::Watermark(task, by) => {
+                let task = task % stage.tasks.len();
+                watermarks[task] = watermarks[task].max(0) + by;
+                stage.tasks[task].watermark(watermarks[task]);
+                for group in stage.tasks[task].groups.clone() {
+                    reached[usize::from(group)] = reached[usize::from(group)].max(watermarks[task]);
+                }
+            }
+            Step::Barrier => stage.finish(),
+            Step::Rescale(tasks) => {
+                stage.rescale(*tasks);
+                watermarks = vec![*watermarks.iter().min().unwrap(); *tasks];
+            }
+        }
+    }
+    stage.tasks.iter_mut().for_each(|task| task.watermark(i64::MAX));
+    stage.finish();
+    assert!(stage.tasks.iter().all(|task| task.store.0.len() == task.groups.len()), "state is left behind");
+    let mut got: Vec<Vec<String>> = rows_of(&stage.output).into_iter().map(|(_, row)| row).collect();
+    let window = |((end, _), rows): (&(i64, _), &Vec<&Row>)| {
+        let bounds = [end - size, *end, end - 1].map(|bound| bound.to_string());
+        [expected(rows, by_text), bounds.to_vec()].concat()
+    };
+    let mut want: Vec<Vec<String>> = windows.iter().map(window).collect();
+    got.sort();
+    want.sort();
+    [(got, stage.late_rows), (want, late)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn windows_hold_what_a_naive_oracle_says(
+        steps in prop::collection::vec(step(), 1..40),
+        (size, slide) in prop::sample::select(vec![(10, 10), (10, 5), (12, 3), (1, 1)]),
+        by_text in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 600, 1 << 20]),
+    ) {
+        let [got, want] = run(&steps, plan(size, slide, by_text, cache_bytes), (size, slide), by_text);
+        prop_assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn firing_stops_after_a_bounded_number_of_rows() {
+    let mut stage = Stage::new(plan(10, 5, false, 1 << 20), 1);
+    let rows: Vec<Row> = (0..20_000).map(|key| Row { key: Some(key), time: 3, value: None, keep: None }).collect();
+    stage.push(0, &batch(&rows), None, &rows.iter().map(|row| group(row.key)).collect::<Vec<_>>());
+    let task = &mut stage.tasks[0];
+    let mut calls = Vec::new();
+    loop {
+        let flow = task.call(|op, context| op.on_watermark(i64::MAX, context)).unwrap();
+        calls.push(task.output.drain(..).map(|batch| batch.num_rows()).sum::<usize>());
+        if flow == crate::stage::Flow::Done {
+            break;
+        }
+    }
+    assert_eq!(calls.iter().sum::<usize>(), 40_000);
+    assert!(calls.iter().all(|rows| *rows <= crate::stage::EMIT_ROWS), "{calls:?}");
+}
+
+#[test]
+fn windows_that_rows_bring_along_are_keyed_by_both_bounds() {
+    let input = schema(&[("start", time()), ("end", time()), ("value", DataType::Int64)]);
+    let output = [("max", DataType::Int64), ("window_start", time()), ("window_end", time()), ("window_time", time())];
+    let aggregates = vec![call(AggregateFunction::Max, Some(2), DataType::Int64)];
+    let kind = OpKind::WindowAggregate { time: WindowTime::Attached { start: 0, end: 1 }, keys: vec![], aggregates };
+    let spec = op_spec(kind, &schema(&output), false);
+    let plan = Plan { spec, input: input.clone(), input2: None, updating: [false, false], cache_bytes: 0 };
+    let mut stage = Stage::new(plan, 1);
+    let starts = times(vec![Some(0), Some(5), Some(0), Some(0)]);
+    let ends = times(vec![Some(10), Some(10), Some(10), Some(20)]);
+    let values = ints(vec![Some(1), Some(2), Some(3), Some(4)]);
+    stage.push(0, &RecordBatch::try_new(input, vec![starts, ends, values]).unwrap(), None, &[1, 1, 1, 1]);
+    stage.tasks[0].watermark(8);
+    assert!(stage.tasks[0].output.is_empty());
+    stage.rescale(1);
+    stage.tasks[0].watermark(9);
+    stage.finish();
+    let mut rows: Vec<Vec<String>> = rows_of(&stage.output).into_iter().map(|(_, row)| row).collect();
+    rows.sort();
+    assert_eq!(rows, [["2", "5", "10", "9"], ["3", "0", "10", "9"]]);
+}
