@@ -1,4 +1,6 @@
 //! What flows: record batches with change kinds, and the in-band elements between them.
+pub mod hash;
+
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
