@@ -1,7 +1,10 @@
 //! The vocabulary both sides of Millstream speak: jobs and their status, REST messages, key-group arithmetic, owner
 //! tables and the metric catalogue. No I/O, no tokio, no Kubernetes client.
 
+pub mod duration;
 pub mod id;
+pub mod job;
 pub mod keygroup;
+pub mod metric;
 pub mod owner;
 pub mod wire;

@@ -1,1 +1,4 @@
-//! Millstream.
+//! The control plane of Millstream: observe -> admit -> decide -> build -> apply -> report. It never carries a record and
+//! never imports the runtime: what it knows of a job comes from the job's own REST API.
+
+pub mod autoscale;
