@@ -6,7 +6,7 @@ SHELL := bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-export PATH := $(CACHE)/tools/bin:$(PATH)
+export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
 MILLSTREAM := $(CARGO_TARGET_DIR)/debug/millstream
 
 .PHONY: help demo test bench build fmt setup checks flights
@@ -21,8 +21,8 @@ demo: build flights ## Two jobs: a year of flights, then a job that grows and sh
 test: checks flights ## Format, lints, licences and bans, all tests
 	cargo fmt --all --check
 	cargo deny --log-level error check licenses bans sources
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	cargo build --workspace --quiet
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo build --workspace
 	cargo test --workspace
 
 bench: setup ## Nexmark throughput per CPU second, one JSON object per query

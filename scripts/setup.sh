@@ -12,7 +12,11 @@ command -v gcc >/dev/null || missing+=(gcc)
 command -v g++ >/dev/null || missing+=(g++)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 # RocksDB's bindings are generated with libclang and with clang's own headers.
-compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ] || missing+=(libclang-dev)
+if [ -z "${LIBCLANG_PATH:-}" ]; then
+  for file in 'libclang*.so*' 'clang/*/include/stddef.h'; do
+    compgen -G "/usr/lib/llvm-*/lib/$file" >/dev/null || { missing+=(libclang-dev); break; }
+  done
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
