@@ -1,1 +1,3 @@
-//! Millstream.
+//! What the tests that cross crate walls share.
+
+pub mod tidy;

