@@ -89,7 +89,12 @@ pub trait Store: Send {
     fn write(&mut self, changes: Changes) -> Result<(), Error>;
 
     /// Visits entries with `from <= key < to` (`to` none = to the end) in order until `visit` answers false.
-    fn scan(&mut self, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>;
+    fn scan(
+        &mut self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
 
     /// Removes entries with `from <= key < to`.
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error>;
@@ -136,7 +141,12 @@ pub struct Operations {
 /// Content of a store at one moment.
 pub trait Snapshot: Send {
     /// Visits the entries of a group in order until `visit` answers false. `from`: first key, to go on after a pause.
-    fn export(&self, group: KeyGroup, from: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>;
+    fn export(
+        &self,
+        group: KeyGroup,
+        from: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
 }
 
 /// Files of a cut.
