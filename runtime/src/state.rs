@@ -11,6 +11,13 @@
 //! write back at barriers and when it is full.
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+pub mod conformance;
+pub mod disk;
+pub mod memory;
+pub mod rocks;
+mod tracking;
+
 use millstream_api::id::KeyGroup;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +39,38 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
+}
+
+/// The first and the end (exclusive) of a group's keys. Refuses the one number that no group has.
+fn group_range(group: KeyGroup) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let next = group.checked_add(1).ok_or_else(|| Error::Backend {
+        attempt: "address a key group",
+        reason: format!("there is no key group {group}: a job has at most 32768"),
+    })?;
+    Ok((group.to_be_bytes().to_vec(), next.to_be_bytes().to_vec()))
+}
+
+/// The group a key belongs to.
+fn group_of(key: &[u8]) -> Result<KeyGroup, Error> {
+    match key {
+        [high, low, _, _, ..] => Ok(KeyGroup::from_be_bytes([*high, *low])),
+        _ => Err(Error::Backend {
+            attempt: "address a key",
+            reason: format!("it has {} bytes; key group and state ordinal alone take 4", key.len()),
+        }),
+    }
+}
+
+/// Refuses entries that do not belong to the group they are imported into.
+fn check_import(group: KeyGroup, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
+    for (key, _) in entries {
+        let found = group_of(key)?;
+        if found != group {
+            let reason = format!("an entry belongs to group {found}, not to {group}");
+            return Err(Error::Backend { attempt: "import a key group", reason });
+        }
+    }
+    Ok(())
 }
 
 /// Keyed state of one task. Two implementations (memory, RocksDB) pass one conformance suite.

@@ -1,0 +1,287 @@
+//! Keyed state in RocksDB: a database per task, so that a cut flushes and pins only that task's files. The databases of a
+//! backend share one block cache and one write-buffer budget. The write-ahead log is off: checkpoints are the durability.
+//!
+//! **Names of files.** A cut's SST files never change, and a store never gives one name to two contents: numbers only grow,
+//! and a store opened from a cut goes on from the number the cut had reached. Two stores opened from *one* cut therefore
+//! use the same new names for different contents. Whoever keeps files of several stores in one place (the checkpoint
+//! store) must key them by an id drawn anew for each `create` and `open`: the store incarnation. Files that came with the cut
+//! keep name and content, and need no second upload.
+//!
+//! Together with `rocks/` this is the only place that names the `rocksdb` crate.
+use std::path::Path;
+use std::sync::Arc;
+
+use millstream_api::id::KeyGroup;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
+
+use super::tracking::{self, Tracker};
+use super::{Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_import, group_of, group_range};
+
+mod bulk;
+mod files;
+mod options;
+mod sizes;
+mod snapshot;
+
+pub use options::RocksOptions;
+use options::Shared;
+use sizes::Unflushed;
+
+/// Ranges of up to this many keys are removed key by key: every range tombstone in a memtable slows all later reads down.
+const TOMBSTONE_ABOVE_KEYS: usize = 4096;
+
+/// Makes stores in RocksDB.
+pub struct RocksBackend {
+    shared: Shared,
+}
+
+impl RocksBackend {
+    /// One per worker: all its stores share these budgets.
+    pub fn new(options: RocksOptions) -> Self {
+        Self { shared: Shared::new(options) }
+    }
+}
+
+impl Backend for RocksBackend {
+    fn name(&self) -> &'static str {
+        "rocksdb"
+    }
+
+    fn create(&self, folder: &Path) -> Result<Box<dyn Store>, Error> {
+        files::make_empty(folder)?;
+        Ok(Box::new(RocksStore::new(self.shared.open(folder)?)))
+    }
+
+    fn open(&self, folder: &Path, cut: &Path) -> Result<Box<dyn Store>, Error> {
+        files::check_cut(cut)?;
+        files::make_empty(folder)?;
+        files::link(cut, folder)?;
+        Ok(Box::new(RocksStore::new(self.shared.open(folder)?)))
+    }
+
+    fn read(&self, cut: &Path) -> Result<Box<dyn Snapshot>, Error> {
+        files::check_cut(cut)?;
+        Ok(Box::new(snapshot::CutSnapshot::new(self.shared.open_for_reading(cut)?)))
+    }
+}
+
+struct RocksStore {
+    db: Arc<DB>,
+    unlogged: WriteOptions,
+    tracker: Tracker,
+    operations: Operations,
+    unflushed: Unflushed,
+    /// Shared with every living snapshot: SST files must not be dropped from under them.
+    snapshots: Arc<()>,
+    imports: u64,
+}
+
+impl RocksStore {
+    fn new(db: DB) -> Self {
+        let mut unlogged = WriteOptions::new();
+        unlogged.disable_wal(true);
+        Self {
+            db: Arc::new(db),
+            unlogged,
+            tracker: Tracker::default(),
+            operations: Operations::default(),
+            unflushed: Unflushed::default(),
+            snapshots: Arc::new(()),
+            imports: 0,
+        }
+    }
+
+    fn family(&self) -> Result<&ColumnFamily, Error> {
+        family(&self.db)
+    }
+
+    fn apply(&self, batch: WriteBatch, attempt: &'static str) -> Result<(), Error> {
+        self.db.write_opt(batch, &self.unlogged).map_err(backend(attempt))
+    }
+
+    /// The keys of a range, at most one more than `limit`.
+    fn keys(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let mut keys = Vec::new();
+        let mut visit = |key: &[u8], _: &[u8]| {
+            keys.push(key.to_vec());
+            keys.len() <= limit
+        };
+        scan(&self.db, ReadOptions::default(), from, Some(to), &mut visit)?;
+        Ok(keys)
+    }
+
+    fn note_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        for (from, to) in self.tracker.parts(from, to)? {
+            for key in self.keys(&from, &to, usize::MAX)? {
+                self.tracker.note(&key);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for RocksStore {
+    fn multi_get(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.operations.reads += keys.len() as u64;
+        let (family, sorted) = (self.family()?, keys.is_sorted());
+        let found = self.db.batched_multi_get_cf(family, keys.iter().copied(), sorted);
+        let copied = found.into_iter().map(|value| value.map(|value| value.map(|value| value.to_vec())));
+        copied.collect::<Result<_, _>>().map_err(backend("read keys"))
+    }
+
+    fn write(&mut self, changes: Changes) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let bytes: usize = changes.iter().map(|(key, value)| entry_bytes(key, value.as_deref())).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes + 16);
+        for (key, value) in &changes {
+            self.unflushed.add(group_of(key)?, entry_bytes(key, value.as_deref()));
+            if self.tracker.is_active() {
+                self.tracker.note(key);
+            }
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        self.operations.writes += changes.len() as u64;
+        self.apply(batch, "write keys")
+    }
+
+    fn scan(
+        &mut self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        scan(&self.db, ReadOptions::default(), from, to, visit)
+    }
+
+    fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        self.note_range(from, to)?;
+        let keys = self.keys(from, to, TOMBSTONE_ABOVE_KEYS)?;
+        self.operations.writes += keys.len() as u64;
+        let mut batch = WriteBatch::default();
+        if keys.len() > TOMBSTONE_ABOVE_KEYS {
+            batch.delete_range(from, to);
+        } else {
+            keys.iter().for_each(|key| batch.delete(key));
+        }
+        self.apply(batch, "remove a range")
+    }
+
+    fn cut(&mut self, folder: &Path) -> Result<Cut, Error> {
+        files::make_parent(folder)?;
+        let state_bytes = self.bytes();
+        // Flushes the memtable first, since nothing is in a log, then links the files and copies the manifest.
+        let checkpoint = Checkpoint::new(&self.db).map_err(backend("begin a cut"))?;
+        checkpoint.create_checkpoint(folder).map_err(backend("make a cut"))?;
+        self.unflushed.clear();
+        Ok(Cut { files: files::of_cut(folder)?, state_bytes })
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, Error> {
+        Ok(Box::new(snapshot::LiveSnapshot::new(self.db.clone(), self.snapshots.clone())?))
+    }
+
+    fn track(&mut self, group: KeyGroup) -> Result<(), Error> {
+        self.tracker.start(group);
+        Ok(())
+    }
+
+    fn take_changes(&mut self, group: KeyGroup) -> Result<Changes, Error> {
+        let keys = self.tracker.take(group)?;
+        tracking::present(keys, self)
+    }
+
+    fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
+        check_import(group, &entries)?;
+        if self.tracker.is_active() {
+            entries.iter().for_each(|(key, _)| self.tracker.note(key));
+        }
+        let bytes: usize = entries.iter().map(|(key, value)| entry_bytes(key, Some(value))).sum();
+        if bytes < bulk::INGEST_FROM_BYTES {
+            return self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect());
+        }
+        self.operations.writes += entries.len() as u64;
+        self.imports += 1;
+        bulk::ingest(&self.db, self.imports, &entries)
+    }
+
+    fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
+        let (from, to) = group_range(group)?;
+        self.note_range(&from, &to)?;
+        // Whole files go at once, unless a snapshot may still read them.
+        if Arc::strong_count(&self.snapshots) == 1 {
+            self.db.delete_file_in_range(&from, &to).map_err(backend("drop the files of a key group"))?;
+        }
+        // The rest is covered by a tombstone. Later writes and ingested files have higher sequence numbers and are not.
+        let mut batch = WriteBatch::default();
+        batch.delete_range(&from, &to);
+        self.apply(batch, "drop a key group")?;
+        self.unflushed.forget(group);
+        Ok(())
+    }
+
+    fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {
+        let memtables = memtable_bytes(&self.db);
+        Ok(sizes::on_disk(&self.db, group)? + self.unflushed.share(group, memtables))
+    }
+
+    fn bytes(&self) -> u64 {
+        let on_disk = self.db.property_int_value(properties::LIVE_SST_FILES_SIZE);
+        on_disk.ok().flatten().unwrap_or(0) + self.unflushed.total(memtable_bytes(&self.db))
+    }
+
+    fn operations(&self) -> Operations {
+        self.operations
+    }
+}
+
+fn entry_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
+    // Ten bytes cover tag and lengths in a write batch.
+    key.len() + value.map_or(0, <[u8]>::len) + 10
+}
+
+fn memtable_bytes(db: &DB) -> u64 {
+    db.property_int_value(properties::CUR_SIZE_ALL_MEM_TABLES).ok().flatten().unwrap_or(0)
+}
+
+fn family(db: &DB) -> Result<&ColumnFamily, Error> {
+    let missing = || Error::Backend { attempt: "find the column family", reason: "it was not opened".to_owned() };
+    db.cf_handle(options::FAMILY).ok_or_else(missing)
+}
+
+/// Visits a range in order. A prefix extractor would not help: ranges are bounded, and keys of a group share only 4 bytes.
+fn scan(
+    db: &DB,
+    mut options: ReadOptions,
+    from: &[u8],
+    to: Option<&[u8]>,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+) -> Result<(), Error> {
+    if to.is_some_and(|to| to <= from) {
+        return Ok(());
+    }
+    if let Some(to) = to {
+        options.set_iterate_upper_bound(to);
+    }
+    let mut iterator = db.raw_iterator_opt(options);
+    iterator.seek(from);
+    while let Some((key, value)) = iterator.item() {
+        if !visit(key, value) {
+            return Ok(());
+        }
+        iterator.next();
+    }
+    iterator.status().map_err(backend("scan a range"))
+}
+
+fn backend(attempt: &'static str) -> impl FnOnce(rocksdb::Error) -> Error {
+    move |error| Error::Backend { attempt, reason: error.into_string() }
+}
+
+#[cfg(test)]
+mod tests;

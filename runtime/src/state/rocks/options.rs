@@ -1,0 +1,120 @@
+//! How the databases are opened.
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, InfoLogger, LogLevel,
+    Options, WriteBufferManager,
+};
+
+use super::{Error, backend};
+
+/// The one column family of a database.
+pub(super) const FAMILY: &str = "default";
+
+/// Budgets of one worker, shared by all its stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// Blocks, indexes and filters kept in memory.
+    pub cache_bytes: usize,
+    /// Writes kept in memory before they are flushed, over all stores.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20 }
+    }
+}
+
+/// What all databases of a backend share.
+pub(super) struct Shared {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+    memtable_bytes: usize,
+}
+
+impl Shared {
+    pub(super) fn new(options: RocksOptions) -> Self {
+        let RocksOptions { cache_bytes, write_buffer_bytes } = options;
+        Self {
+            cache: Cache::new_lru_cache(cache_bytes),
+            // Never stalls: a flush per barrier keeps the buffers far below the budget anyway.
+            write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
+            memtable_bytes: (write_buffer_bytes / 2).clamp(1 << 20, 64 << 20),
+        }
+    }
+
+    /// Opens a database for writing, making it if the folder is empty.
+    pub(super) fn open(&self, folder: &Path) -> Result<DB, Error> {
+        let options = self.options()?;
+        let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
+        DB::open_cf_descriptors(&options, folder, [family]).map_err(backend("open a store"))
+    }
+
+    /// Opens a cut. Writes nothing to its folder.
+    pub(super) fn open_for_reading(&self, cut: &Path) -> Result<DB, Error> {
+        let mut options = self.options()?;
+        options.create_if_missing(false);
+        let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
+        DB::open_cf_descriptors_read_only(&options, cut, [family], false).map_err(backend("open a cut"))
+    }
+
+    /// Options of every database.
+    pub(super) fn options(&self) -> Result<Options, Error> {
+        // What is not in a cut is not wanted: do not flush it when a store is dropped.
+        let mut options = Options::default()
+            .get_options_from_string("avoid_flush_during_shutdown=true")
+            .map_err(backend("make the options of a store"))?;
+        options.create_if_missing(true);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_block_based_table_factory(&self.tables());
+        options.set_write_buffer_manager(&self.write_buffers);
+        options.set_write_buffer_size(self.memtable_bytes);
+        options.set_max_write_buffer_number(3);
+        options.set_target_file_size_base(32 << 20);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_max_background_jobs(2);
+        // One thread writes to a store, and most of its reads are of keys that are not in the memtable.
+        options.set_allow_concurrent_memtable_write(false);
+        options.set_enable_write_thread_adaptive_yield(false);
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        options.set_memtable_whole_key_filtering(true);
+        // A cut uploads the manifest as a whole.
+        options.set_max_manifest_file_size(128 << 10);
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
+        options.set_keep_log_file_num(1);
+        options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, message| {
+            tracing::warn!(target: "rocksdb", ?level, "{message}");
+        }));
+        Ok(options)
+    }
+
+    fn tables(&self) -> BlockBasedOptions {
+        let mut tables = table_format();
+        tables.set_block_cache(&self.cache);
+        tables.set_cache_index_and_filter_blocks(true);
+        tables.set_cache_index_and_filter_blocks_with_high_priority(true);
+        tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        tables
+    }
+}
+
+/// What is in a table file, whoever writes it.
+fn table_format() -> BlockBasedOptions {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_bloom_filter(10.0, false);
+    tables.set_format_version(6);
+    // Point lookups find their entry in a block without a binary search.
+    tables.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    tables.set_data_block_hash_ratio(0.75);
+    tables
+}
+
+/// Options for writing a table to import.
+pub(super) fn of_import() -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_block_based_table_factory(&table_format());
+    options
+}

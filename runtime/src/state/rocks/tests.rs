@@ -1,0 +1,89 @@
+use super::super::conformance::{self, content, key, put};
+use super::super::disk::{Disk, RealDisk};
+use super::*;
+
+fn small() -> RocksBackend {
+    RocksBackend::new(RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20 })
+}
+
+#[test]
+fn conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::check(&small(), &RealDisk, folder.path());
+}
+
+#[test]
+fn random_operations_agree_with_a_map() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::check_random(&small(), folder.path(), 24);
+}
+
+#[test]
+fn a_cut_needs_tables_manifest_and_current_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = small().create(&folder.path().join("store")).unwrap();
+    put(&mut *store, 1, &[("a", "1")]);
+    let cut = store.cut(&folder.path().join("cut")).unwrap();
+    let kind = |file: &CutFile| (file.name.split(['-', '.']).next_back().unwrap().to_owned(), file.immutable);
+    let mut kinds: Vec<_> = cut.files.iter().map(kind).collect();
+    kinds.sort();
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|(_, immutable)| *immutable).count(), 1);
+    assert_eq!(RealDisk.files(&folder.path().join("cut")).unwrap().len(), 3);
+    // Nothing was written since: the next cut has the same table.
+    let again = store.cut(&folder.path().join("again")).unwrap();
+    let tables =
+        |cut: &Cut| cut.files.iter().filter(|file| file.immutable).map(|file| file.name.clone()).collect::<Vec<_>>();
+    assert_eq!(tables(&again), tables(&cut));
+}
+
+#[test]
+fn large_imports_become_files_and_dropped_groups_give_them_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = small().create(&folder.path().join("store")).unwrap();
+    let entries =
+        |group| (0..2000).map(|number| (key(group, &format!("{number:05}")), vec![7; 1000])).collect::<Vec<_>>();
+    for group in 1..4 {
+        store.import(group, entries(group)).unwrap();
+    }
+    let tables =
+        |folder: &Path| RealDisk.files(folder).unwrap().iter().filter(|(name, _)| name.ends_with("sst")).count();
+    assert_eq!(tables(&folder.path().join("store")), 3);
+    store.drop_group(2).unwrap();
+    let cut = store.cut(&folder.path().join("cut")).unwrap();
+    // The file of group 2 is gone; the tombstone may take one more.
+    assert!(cut.files.iter().filter(|file| file.immutable).count() <= 3);
+    assert_eq!(content(&mut *store).len(), 4000);
+    assert!(store.group_bytes(2).unwrap() < 1000);
+    store.import(2, entries(2)).unwrap();
+    assert_eq!(content(&mut *store).len(), 6000);
+}
+
+#[test]
+fn two_stores_from_one_cut_go_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backend, at) = (small(), |name: &str| folder.path().join(name));
+    let mut store = backend.create(&at("store")).unwrap();
+    put(&mut *store, 1, &[("a", "1")]);
+    store.cut(&at("cut")).unwrap();
+    let mut stores: Vec<_> = ["left", "right"].map(|name| backend.open(&at(name), &at("cut")).unwrap()).into();
+    put(&mut *stores[0], 1, &[("b", "left")]);
+    put(&mut *stores[1], 1, &[("b", "right")]);
+    for store in &mut stores {
+        let value = store.get(&key(1, "b")).unwrap().unwrap();
+        let name = String::from_utf8(value).unwrap();
+        store.cut(&at(&format!("cut-{name}"))).unwrap();
+        // The shared cache must not mix up files of equal names.
+        let mut again = backend.open(&at(&format!("again-{name}")), &at(&format!("cut-{name}"))).unwrap();
+        assert_eq!(again.get(&key(1, "b")).unwrap(), Some(name.into_bytes()));
+    }
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = small().create(folder.path()).unwrap();
+    let error = small().create(folder.path()).err().unwrap().to_string();
+    assert!(error.contains("is not empty"), "{error}");
+    drop(store);
+}
