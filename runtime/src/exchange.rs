@@ -12,6 +12,7 @@
 //! * A [`Gate`] is the input of a task: all its channels, read fairly; taking rows gives their credit back.
 //! * A [`Hub`] stands for one generation on one worker: it knows the gates, opens outlets, and turns frames from peers
 //!   into elements. It runs without threads: TCP (`tcp`) and simulation both bring a [`Link`] and call `Hub::receive`.
+pub mod bench;
 mod columns;
 mod counters;
 pub mod frame;
@@ -20,6 +21,7 @@ mod hub;
 mod lane;
 mod outlet;
 mod router;
+pub mod tcp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

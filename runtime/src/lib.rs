@@ -4,10 +4,18 @@
 pub mod batch;
 pub mod clock;
 pub mod connector;
+pub mod coordinator;
+pub mod checkpoint;
 pub mod exchange;
 mod format;
+pub mod job;
+pub mod message;
+pub mod metrics;
+pub mod net;
 pub mod random;
 pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod state;
+pub mod workdir;
+pub mod worker;

@@ -24,6 +24,7 @@ pub mod host;
 pub mod inputs;
 pub mod limit;
 pub mod meter;
+mod metrics;
 pub mod output;
 pub mod report;
 pub mod run;
@@ -278,6 +279,7 @@ impl Worker {
         if let Some(current) = self.current.take() {
             current.tell(TaskCommand::Cancel);
             current.close();
+            self.doors.hubs.retire(current.generation);
             self.doors.host.join();
             self.uploads.close(&self.doors);
         }

@@ -156,11 +156,28 @@ pub struct Coordinator {
     pub(super) recoveries: u64,
     pub(super) error: Option<String>,
     pub(super) restored_epoch: Option<Epoch>,
+    pub(super) totals: Totals,
+    user_error: bool,
     intent: Option<Intent>,
     next_task: TaskId,
     next_epoch: Epoch,
     last_round_at_ms: i64,
     failures: VecDeque<i64>,
+}
+
+/// What a coordinator has counted since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Checkpoints completed.
+    pub checkpoints: u64,
+    /// Checkpoints given up.
+    pub checkpoints_failed: u64,
+    /// Bytes uploaded for checkpoints.
+    pub uploaded_bytes: u64,
+    /// Rescales done.
+    pub rescales: u64,
+    /// Key groups they moved.
+    pub groups_moved: u64,
 }
 
 /// How many past checkpoints and rescales are remembered for the API.
@@ -195,6 +212,8 @@ impl Coordinator {
             recoveries: 0,
             error: None,
             restored_epoch,
+            totals: Totals::default(),
+            user_error: false,
             intent: None,
             next_task,
             next_epoch,
@@ -233,6 +252,26 @@ impl Coordinator {
             (Phase::Waiting, _) => JobState::WaitingForWorkers,
             _ => JobState::Deploying,
         }
+    }
+
+    /// What has been counted so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Whether the job failed for a reason that the person who wrote it must mend.
+    pub fn is_user_error(&self) -> bool {
+        self.user_error
+    }
+
+    /// The job's folder in the checkpoint store.
+    pub fn prefix(&self) -> &str {
+        &self.config.prefix
+    }
+
+    /// How many checkpoints are kept.
+    pub fn checkpoint_keep(&self) -> usize {
+        self.config.job.checkpoint_keep
     }
 
     fn knows(&self, worker: &str, incarnation: u64) -> bool {
@@ -408,6 +447,7 @@ impl Coordinator {
         }
         if failure.user {
             self.error = Some(failure.message);
+            self.user_error = true;
             self.cancel(Then::Finish(JobState::Failed), out);
         } else {
             self.recover(now_ms, failure.message, out);

@@ -25,10 +25,14 @@ use crate::state::{Backend, Store};
 
 /// Makes the exchange of a generation: TCP in production, queues in simulation.
 pub trait Hubs: Send {
-    /// The hub of this generation on this worker, ready for gates and for peers that connect.
+    /// The hub of this generation on this worker, ready for gates.
     fn create(&self, deploy: &Deploy) -> Arc<Hub>;
+    /// All gates are registered: lets peers connect.
+    fn serve(&self, hub: &Arc<Hub>, deploy: &Deploy);
     /// Opens a connection to every other peer of the deployment that has none yet.
     fn connect(&self, hub: &Arc<Hub>, deploy: &Deploy) -> Result<(), String>;
+    /// The generation has ended.
+    fn retire(&self, generation: Generation);
 }
 
 /// What can be said of a task from outside while it runs.
@@ -110,6 +114,7 @@ pub fn prepare(
             deployment.settle_sink(index, manifest.as_ref())?;
         }
     }
+    doors.hubs.serve(&deployment.hub, deploy);
     Ok(deployment)
 }
 

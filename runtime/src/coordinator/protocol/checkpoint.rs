@@ -119,6 +119,8 @@ impl Coordinator {
             out.push(Action::Answer { id, reply: Box::new(Reply::Savepoint(status.clone())) });
         }
         let epoch = manifest.epoch;
+        self.totals.checkpoints += 1;
+        self.totals.uploaded_bytes += status.uploaded_bytes;
         self.checkpoints.push_front(status);
         self.checkpoints.truncate(HISTORY);
         let from = RestoreFrom { root: None, prefix: self.config.prefix.clone(), id: manifest.id() };
@@ -155,6 +157,7 @@ impl Coordinator {
         if matches!(round.step, Step::Committing(_)) {
             return; // Its manifest is stored: whoever restores from it makes the output visible.
         }
+        self.totals.checkpoints_failed += 1;
         out.push(Action::Tell(format!("checkpoint {epoch} given up: {reason}")));
         if let Purpose::Savepoint(id) = round.purpose {
             let error = format!("savepoint {epoch} failed: {reason}; ask again");

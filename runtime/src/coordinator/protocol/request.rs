@@ -129,6 +129,8 @@ impl Coordinator {
         }
         self.intent = None;
         let moved = self.groups_moved();
+        self.totals.rescales += 1;
+        self.totals.groups_moved += u64::from(moved);
         if let Some(status) = self.rescales.front_mut() {
             status.state = "done".into();
             status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
