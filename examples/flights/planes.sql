@@ -1,27 +1,12 @@
 -- Which aircraft left more than eight hours late? Flights joined to the register of planes and to the airlines' names.
 -- Run it:  make flights && millstream run examples/flights/planes.sql
 CREATE TABLE flights (
-  `year` INT,
-  `month` INT,
-  `day` INT,
-  dep_time INT,          -- as HHMM; NULL = cancelled
-  sched_dep_time INT,
   dep_delay INT,         -- minutes, negative = early
-  arr_time INT,
-  sched_arr_time INT,
-  arr_delay INT,
   carrier STRING,
-  flight INT,
   tailnum STRING,
   origin STRING,
   dest STRING,
-  air_time INT,
-  distance INT,
-  `hour` INT,
-  `minute` INT,
-  time_hour TIMESTAMP(3), -- scheduled hour of departure, UTC
-  -- 334 days: see delays.sql.
-  WATERMARK FOR time_hour AS time_hour - INTERVAL '334' DAY
+  time_hour TIMESTAMP(3) -- scheduled hour of departure, UTC
 ) WITH (
   'connector' = 'filesystem',
   'path' = '${FLIGHTS_DIR:-examples/flights/data}/flights.csv',
@@ -32,14 +17,8 @@ CREATE TABLE flights (
 
 CREATE TABLE planes (
   tailnum STRING,
-  `year` INT,
-  type STRING,
   manufacturer STRING,
-  model STRING,
-  engines INT,
-  seats INT,
-  speed INT,
-  engine STRING
+  model STRING
 ) WITH (
   'connector' = 'filesystem',
   'path' = '${FLIGHTS_DIR:-examples/flights/data}/planes.csv',

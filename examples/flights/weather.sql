@@ -2,24 +2,8 @@
 -- the strongest wind and the heaviest rain of an hour. Two windowed streams joined window by window.
 -- Run it:  make flights && millstream run examples/flights/weather.sql
 CREATE TABLE flights (
-  `year` INT,
-  `month` INT,
-  `day` INT,
-  dep_time INT,          -- as HHMM; NULL = cancelled
-  sched_dep_time INT,
   dep_delay INT,         -- minutes, negative = early
-  arr_time INT,
-  sched_arr_time INT,
-  arr_delay INT,
-  carrier STRING,
-  flight INT,
-  tailnum STRING,
   origin STRING,
-  dest STRING,
-  air_time INT,
-  distance INT,
-  `hour` INT,
-  `minute` INT,
   time_hour TIMESTAMP(3), -- scheduled hour of departure, UTC
   -- 334 days: see delays.sql.
   WATERMARK FOR time_hour AS time_hour - INTERVAL '334' DAY
@@ -33,19 +17,8 @@ CREATE TABLE flights (
 
 CREATE TABLE weather (
   origin STRING,
-  `year` INT,
-  `month` INT,
-  `day` INT,
-  `hour` INT,
-  temp DOUBLE,
-  dewp DOUBLE,
-  humid DOUBLE,
-  wind_dir INT,
   wind_speed DOUBLE,
-  wind_gust DOUBLE,
   precip DOUBLE,
-  pressure DOUBLE,
-  visib DOUBLE,
   time_hour TIMESTAMP(3),
   -- The file has one airport after the other: the second begins 363 days and 17 hours before the end of the first.
   WATERMARK FOR time_hour AS time_hour - INTERVAL '364' DAY

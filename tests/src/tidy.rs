@@ -77,7 +77,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("links lead somewhere", links::check),
 ];
 
-/// Names of folders that hold nothing of the repository's own.
+/// Folders at the root that hold nothing of the repository's own.
 const FOREIGN: &[&str] = &[".git", "target", "out"];
 
 /// All text files under `root`, sorted by path. Symbolic links are not followed; files that are not UTF-8 are left out.
@@ -90,9 +90,9 @@ pub fn tree(root: &Path) -> io::Result<Vec<File>> {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             let kind = entry.file_type()?;
-            if kind.is_dir() && !FOREIGN.contains(&name.as_str()) {
+            if kind.is_dir() && !FOREIGN.contains(&path.as_str()) {
                 folders.push(path);
-            } else if kind.is_file() && name != ".git" {
+            } else if kind.is_file() && path != ".git" {
                 match std::fs::read_to_string(entry.path()) {
                     Ok(text) => files.push(File { path, text }),
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
