@@ -61,7 +61,7 @@ pub fn stage(
     }
     let mut free: BTreeMap<&str, u32> = workers.iter().map(|worker| (worker.name.as_str(), worker.slots)).collect();
     let mut survivors = before.tasks.clone();
-    survivors.sort_by_key(|placed| (worker_rank(&placed.worker), placed.task));
+    survivors.sort_by(|a, b| (worker_rank(&a.worker), a.task).cmp(&(worker_rank(&b.worker), b.task)));
     survivors.truncate(parallelism as usize);
     let mut tasks = Vec::new();
     let mut homeless = Vec::new();
@@ -100,11 +100,14 @@ fn worker_rank(name: &str) -> (u64, &str) {
 
 /// The worker with the most free slots of this stage, then the fewest tasks of all, then the lowest number.
 fn roomiest(workers: &[Register], free: &BTreeMap<&str, u32>, load: &BTreeMap<String, u32>) -> String {
-    let key = |worker: &&Register| {
+    let key = |worker: &Register| {
         let left = free.get(worker.name.as_str()).copied().unwrap_or(0);
-        (std::cmp::Reverse(left.min(1)), load.get(&worker.name).copied().unwrap_or(0), worker_rank(&worker.name))
+        (std::cmp::Reverse(left.min(1)), load.get(&worker.name).copied().unwrap_or(0))
     };
-    workers.iter().min_by(|a, b| key(a).cmp(&key(b))).map(|worker| worker.name.clone()).unwrap_or_default()
+    let order = |a: &&Register, b: &&Register| {
+        key(a).cmp(&key(b)).then_with(|| worker_rank(&a.name).cmp(&worker_rank(&b.name)))
+    };
+    workers.iter().min_by(order).map(|worker| worker.name.clone()).unwrap_or_default()
 }
 
 fn table(before: &Before, ids: &[TaskId], key_groups: u32) -> OwnerTable {

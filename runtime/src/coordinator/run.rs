@@ -16,7 +16,7 @@ use super::shape::shape;
 use crate::checkpoint::history::{self, StartFrom};
 use crate::checkpoint::manifest::{Expected, Manifest};
 use crate::checkpoint::store::CheckpointStore;
-use crate::checkpoint::store::object::Objects;
+use crate::checkpoint::store::ObjectCheckpoints;
 use crate::checkpoint::{self, garbage};
 use crate::clock::{Clock, SystemClock};
 use crate::message::RestoreFrom;
@@ -57,7 +57,7 @@ pub async fn serve(workdir: &Workdir) -> Result<JobState, Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let runtime = tokio::runtime::Handle::current();
-    let store: Arc<dyn CheckpointStore> = Arc::new(Objects::local(&workdir.checkpoints(), runtime)?);
+    let store: Arc<dyn CheckpointStore> = Arc::new(ObjectCheckpoints::local(&workdir.checkpoints(), runtime)?);
     let (job, prefix, now_ms) = (file.job.clone(), file.prefix.clone(), clock.now_ms());
     let claim = Arc::clone(&store);
     let (shape, claimed) = blocking(move || {
@@ -124,7 +124,7 @@ async fn restored(
     sql_hash: &str,
 ) -> Result<(Manifest, RestoreFrom), Error> {
     let root = std::path::PathBuf::from(from.root.clone().unwrap_or_default());
-    let store = Objects::local(&root, tokio::runtime::Handle::current())?;
+    let store = ObjectCheckpoints::local(&root, tokio::runtime::Handle::current())?;
     let at = from.clone();
     let manifest = blocking(move || history::load(&store, &at.prefix, at.id)).await??;
     manifest.check_job(&Expected {

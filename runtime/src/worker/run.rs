@@ -12,7 +12,7 @@ use super::build::Hubs;
 use super::host::Threads;
 use super::{Background, Doors, Event, Worker, chain};
 use crate::checkpoint::store::CheckpointStore;
-use crate::checkpoint::store::object::Objects;
+use crate::checkpoint::store::ObjectCheckpoints;
 use crate::clock::{Clock, SystemClock};
 use crate::exchange::Hub;
 use crate::exchange::tcp::{DataPort, Peer};
@@ -65,7 +65,7 @@ pub async fn serve(workdir: &Workdir, name: &str, slots: u32) -> Result<(), Erro
         slots,
     };
     let (events, received) = channel();
-    let store = Arc::new(Objects::local(&workdir.checkpoints(), Handle::current())?);
+    let store = Arc::new(ObjectCheckpoints::local(&workdir.checkpoints(), Handle::current())?);
     let folder = workdir.worker(name);
     // State of an earlier start of this worker is of no use; its cuts are.
     RealDisk.remove_folder(&folder.join("state"))?;
@@ -78,7 +78,7 @@ pub async fn serve(workdir: &Workdir, name: &str, slots: u32) -> Result<(), Erro
         disk: Arc::new(RealDisk),
         store,
         other_store: Box::new(move |root| {
-            let store = Objects::local(root.as_ref(), handle.clone()).map_err(|error| chain(&error))?;
+            let store = ObjectCheckpoints::local(root.as_ref(), handle.clone()).map_err(|error| chain(&error))?;
             Ok(Arc::new(store) as Arc<dyn CheckpointStore>)
         }),
         backend: Box::new(backend),

@@ -13,8 +13,9 @@ use crate::checkpoint::paths::ManifestId;
 use crate::checkpoint::restore::{Restore, choose_base, restore_task};
 use crate::checkpoint::store::CheckpointStore;
 use crate::checkpoint::upload::Uploader;
-use crate::checkpoint::{download, history};
+use crate::checkpoint::history;
 use crate::message::{Failure, RestoreFrom};
+use crate::state::disk::Disk;
 use crate::state::{Backend, Store};
 
 /// Folder of the cuts of this worker, for local recovery.
@@ -148,15 +149,14 @@ impl Ledger {
         }));
     }
 
-    /// An epoch is committed: of the cuts here only its own are kept, for local recovery.
+    /// An epoch is committed: cuts before it, and those of stores that are gone, are of no use any more.
     pub fn committed(&self, epoch: Epoch, term: Term, doors: &Doors) {
         let id = ManifestId { epoch, term };
-        let keep: Vec<(u64, ManifestId)> = self.stores.values().map(|record| (record.incarnation, id)).collect();
+        let stores: Vec<String> = self.stores.values().map(|record| format!("{:016x}", record.incarnation)).collect();
         let (disk, local) = (Arc::clone(&doors.disk), local_folder(&doors.folder));
-        // The next epoch's cuts may be in the making: only what is older goes.
         doors.background.run(Box::new(move || {
-            if let Err(error) = download::prune_before(disk.as_ref(), &local, &keep, id) {
-                tracing::warn!("cannot remove old cuts: {}", chain(&error));
+            if let Err(error) = prune(disk.as_ref(), &local, &stores, id) {
+                tracing::warn!("cannot remove old cuts: {error}");
             }
         }));
     }
@@ -173,4 +173,21 @@ fn remove(doors: &Doors, folder: &Path) {
     if let Err(error) = doors.disk.remove_folder(folder) {
         tracing::warn!("cannot remove {}: {error}", folder.display());
     }
+}
+
+/// Removes cuts older than `id`, and all cuts of stores not in `stores`. Later ones may be in the making.
+fn prune(disk: &dyn Disk, local: &Path, stores: &[String], id: ManifestId) -> std::io::Result<()> {
+    for store in disk.folders(local)? {
+        let folder = local.join(&store);
+        if !stores.contains(&store) {
+            disk.remove_folder(&folder)?;
+            continue;
+        }
+        for cut in disk.folders(&folder)? {
+            if ManifestId::parse(&cut).is_some_and(|found| found < id) {
+                disk.remove_folder(&folder.join(cut))?;
+            }
+        }
+    }
+    Ok(())
 }
