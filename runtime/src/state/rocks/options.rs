@@ -75,7 +75,6 @@ impl Shared {
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_max_background_jobs(2);
         // One thread writes to a store, and most of its reads are of keys that are not in the memtable.
-        options.set_allow_concurrent_memtable_write(false);
         options.set_enable_write_thread_adaptive_yield(false);
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);
