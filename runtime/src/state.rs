@@ -41,8 +41,11 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// The first and the end (exclusive) of a group's keys. Refuses the one number that no group has.
-fn group_range(group: KeyGroup) -> Result<(Vec<u8>, Vec<u8>), Error> {
+/// First key, and the end, which is not in it.
+type KeyRange = (Vec<u8>, Vec<u8>);
+
+/// The keys of a group. Refuses the one number that no group has.
+fn group_range(group: KeyGroup) -> Result<KeyRange, Error> {
     let next = group.checked_add(1).ok_or_else(|| Error::Backend {
         attempt: "address a key group",
         reason: format!("there is no key group {group}: a job has at most 32768"),

@@ -31,7 +31,13 @@ pub struct Found {
 
 /// Which manifests stay: the newest `keep` (at least one) of the chain up to `newest`, savepoints, and what is pinned. Those
 /// later than `newest` on the chain stay as well.
-fn kept(found: &[Found], chain: &Chain, newest: ManifestId, keep: usize, pinned: &[ManifestId]) -> BTreeSet<ManifestId> {
+fn kept(
+    found: &[Found],
+    chain: &Chain,
+    newest: ManifestId,
+    keep: usize,
+    pinned: &[ManifestId],
+) -> BTreeSet<ManifestId> {
     let order = chain.order(found.iter().filter(|found| found.manifest.is_some()).map(|found| found.id));
     let savepoint = |found: &&Found| found.manifest.as_ref().is_some_and(|manifest| manifest.savepoint);
     let savepoints: BTreeSet<ManifestId> = found.iter().filter(savepoint).map(|found| found.id).collect();
@@ -56,7 +62,8 @@ pub fn plan(
     let kept = kept(found, chain, newest, keep, pinned);
     let manifests = found.iter().filter(|found| !kept.contains(&found.id) && found.id.term <= newest.term);
     let manifests: Vec<_> = manifests.map(|found| found.id).collect();
-    let staying = found.iter().filter(|found| !manifests.contains(&found.id)).filter_map(|found| found.manifest.as_ref());
+    let staying =
+        found.iter().filter(|found| !manifests.contains(&found.id)).filter_map(|found| found.manifest.as_ref());
     let needed: BTreeSet<&str> = staying.flat_map(Manifest::files).map(|file| file.path.as_str()).collect();
     let unneeded = |object: &&Object| {
         let uploaded_for = paths::parse_file(prefix, &object.path);

@@ -92,7 +92,8 @@ impl Chain {
 
     /// Position on the chain, newest term first; none if the manifest does not count.
     fn position(&self, id: ManifestId) -> Option<usize> {
-        let counts = |(term, up_to): &(Term, Option<Epoch>)| *term == id.term && up_to.is_none_or(|last| id.epoch <= last);
+        let counts =
+            |(term, up_to): &(Term, Option<Epoch>)| *term == id.term && up_to.is_none_or(|last| id.epoch <= last);
         self.links.iter().position(counts)
     }
 
@@ -131,7 +132,8 @@ pub fn terms(store: &dyn CheckpointStore, prefix: &str) -> Result<Terms, Error> 
         let Some((term, is_start)) = paths::parse_term(prefix, &object.path) else { continue };
         terms.highest = terms.highest.max(term);
         if is_start && let Some(bytes) = store.get(&object.path)? {
-            let corrupt = |error: serde_json::Error| Error::Corrupt { path: object.path.clone(), reason: error.to_string() };
+            let corrupt =
+                |error: serde_json::Error| Error::Corrupt { path: object.path.clone(), reason: error.to_string() };
             terms.starts.insert(term, serde_json::from_slice::<Start>(&bytes).map_err(corrupt)?.starts_from);
         }
     }

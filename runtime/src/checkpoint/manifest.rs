@@ -167,7 +167,8 @@ impl Manifest {
 
     /// The file. The same manifest gives the same bytes.
     pub fn encode(&self) -> Result<Bytes, Error> {
-        let corrupt = |error: serde_json::Error| Error::Corrupt { path: self.id().to_string(), reason: error.to_string() };
+        let corrupt =
+            |error: serde_json::Error| Error::Corrupt { path: self.id().to_string(), reason: error.to_string() };
         let body = serde_json::to_vec(self).map_err(corrupt)?;
         let header = Header { millstream_manifest: FORMAT_VERSION, bytes: body.len(), crc32: crc32fast::hash(&body) };
         let mut file = serde_json::to_vec(&header).map_err(corrupt)?;
@@ -209,7 +210,8 @@ impl Manifest {
         }
         if self.fingerprint != expected.fingerprint {
             return refuse(if self.sql_hash == expected.sql_hash {
-                "the SQL is the same, but this release plans it differently; use the release that made the checkpoint".to_owned()
+                "the SQL is the same, but this release plans it differently; use the release that made the checkpoint"
+                    .to_owned()
             } else {
                 "the SQL is not the one it was made with; use the same SQL, or start without the checkpoint".to_owned()
             });
@@ -228,8 +230,10 @@ pub fn check_states(stage: &str, saved: &[StateRegistration], planned: &[StateRe
         let StateRegistration { ordinal, op, name, codec_version } = state;
         format!("{op}/{name} (ordinal {ordinal}, codec version {codec_version})")
     };
-    let missing = saved.iter().filter(|state| !planned.contains(state)).map(|state| format!("saved only: {}", show(state)));
-    let new = planned.iter().filter(|state| !saved.contains(state)).map(|state| format!("planned only: {}", show(state)));
+    let missing =
+        saved.iter().filter(|state| !planned.contains(state)).map(|state| format!("saved only: {}", show(state)));
+    let new =
+        planned.iter().filter(|state| !saved.contains(state)).map(|state| format!("planned only: {}", show(state)));
     let differences: Vec<_> = missing.chain(new).collect();
     if differences.is_empty() {
         return Ok(());

@@ -16,7 +16,9 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
 
 use super::tracking::{self, Tracker};
-use super::{Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_import, group_of, group_range};
+use super::{
+    Backend, Changes, Cut, CutFile, Error, KeyRange, Operations, Snapshot, Store, check_import, group_of, group_range,
+};
 
 mod bulk;
 mod files;
@@ -81,6 +83,8 @@ impl RocksStore {
     fn new(db: DB) -> Self {
         let mut unlogged = WriteOptions::new();
         unlogged.disable_wal(true);
+        // Batches are mostly sorted: each key is inserted near the one before (measured: 5 to 10 % of a write).
+        unlogged.set_memtable_insert_hint_per_batch(true);
         Self {
             db: Arc::new(db),
             unlogged,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashSet;
 use millstream_api::id::KeyGroup;
 
-use super::{Changes, Error, Store, group_of, group_range};
+use super::{Changes, Error, KeyRange, Store, group_of, group_range};
 
 /// Keys written or removed since their group was tracked. A list of changes has no ranges, so a store notes every key of a
 /// range before it removes the range.
@@ -35,7 +35,7 @@ impl Tracker {
     }
 
     /// The parts of a range that lie in tracked groups.
-    pub(super) fn parts(&self, from: &[u8], to: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub(super) fn parts(&self, from: &[u8], to: &[u8]) -> Result<Vec<KeyRange>, Error> {
         let mut parts = Vec::new();
         for group in self.groups.keys() {
             let (first, end) = group_range(*group)?;

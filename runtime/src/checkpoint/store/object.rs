@@ -50,7 +50,10 @@ fn is_transient(error: &object_store::Error) -> bool {
             while let Some(error) = cause {
                 if let Some(error) = error.downcast_ref::<std::io::Error>() {
                     use ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
-                    return !matches!(error.kind(), IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem);
+                    return !matches!(
+                        error.kind(),
+                        IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem
+                    );
                 }
                 cause = error.source();
             }

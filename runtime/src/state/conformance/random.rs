@@ -81,7 +81,7 @@ impl Run<'_> {
                 let folder = |what: &str| self.folder.join(format!("{what}-{}", self.number));
                 self.store.cut(&folder("cut")).unwrap();
                 // Goes on with the old store and its tracking in half of the cases.
-                if self.number % 2 == 0 {
+                if self.number.is_multiple_of(2) {
                     self.store = self.backend.open(&folder("store"), &folder("cut")).unwrap();
                     self.tracked.clear();
                 }

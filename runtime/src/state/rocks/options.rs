@@ -38,7 +38,8 @@ impl Shared {
         let RocksOptions { cache_bytes, write_buffer_bytes } = options;
         Self {
             cache: Cache::new_lru_cache(cache_bytes),
-            // Never stalls: a flush per barrier keeps the buffers far below the budget anyway.
+            // A soft bound: at the budget, flushes begin. The hard one is per store: at three memtables its writes wait.
+            // (A hard bound over all stores would make one wait for memory that idle ones hold, and never flush.)
             write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
             memtable_bytes: (write_buffer_bytes / 2).clamp(1 << 20, 64 << 20),
         }
@@ -75,7 +76,6 @@ impl Shared {
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_max_background_jobs(2);
         // One thread writes to a store, and most of its reads are of keys that are not in the memtable.
-        options.set_allow_concurrent_memtable_write(false);
         options.set_enable_write_thread_adaptive_yield(false);
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);

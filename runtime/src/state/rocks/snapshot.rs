@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use millstream_api::id::KeyGroup;
 use rocksdb::{DB, ReadOptions};
 
-use super::{Error, Snapshot, group_range, scan};
+use super::{Error, KeyRange, Snapshot, group_range, scan};
 
 /// The reader hands entries over in parts of about this size.
 const PART_BYTES: usize = 256 << 10;
@@ -130,7 +130,7 @@ impl Snapshot for CutSnapshot {
     }
 }
 
-fn range_from(group: KeyGroup, from: Option<&[u8]>) -> Result<(Vec<u8>, Vec<u8>), Error> {
+fn range_from(group: KeyGroup, from: Option<&[u8]>) -> Result<KeyRange, Error> {
     let (first, to) = group_range(group)?;
     Ok((from.map_or(first.clone(), |from| first.max(from.to_vec())), to))
 }
