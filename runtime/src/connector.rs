@@ -30,6 +30,12 @@ pub fn all() -> Vec<ConnectorDoc> {
     vec![
         ConnectorDoc { name: "blackhole", doc: "Takes rows and forgets them.", source: None, sink: Some(&[]) },
         ConnectorDoc {
+            name: "filesystem",
+            doc: "Files of csv or json records; written ones appear when their checkpoint commits them.",
+            source: Some(source::filesystem::options()),
+            sink: Some(sink::filesystem::options()),
+        },
+        ConnectorDoc {
             name: "nexmark",
             doc: "Deterministic generator of the Nexmark auction stream.",
             source: Some(source::nexmark::options()),
@@ -56,6 +62,7 @@ pub enum Role {
 /// The source connector of this name.
 pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
     match name {
+        "filesystem" => Some(Arc::new(source::filesystem::Filesystem)),
         "nexmark" => Some(Arc::new(source::nexmark::Nexmark)),
         _ => None,
     }
@@ -65,6 +72,7 @@ pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
 pub fn sink(name: &str) -> Option<Arc<dyn sink::Connector>> {
     match name {
         "blackhole" => Some(Arc::new(sink::blackhole::Blackhole)),
+        "filesystem" => Some(Arc::new(sink::filesystem::Filesystem)),
         "print" => Some(Arc::new(sink::print::Print)),
         _ => None,
     }

@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::source::Error;
 
 pub mod blackhole;
+pub mod filesystem;
 pub mod print;
 
 /// Output that is written and not yet visible, as a manifest records it. Commit is idempotent.

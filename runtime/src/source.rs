@@ -4,9 +4,15 @@ use arrow::array::RecordBatch;
 use millstream_sql::graph::TableSpec;
 use serde::{Deserialize, Serialize};
 
+pub mod filesystem;
 pub mod nexmark;
 pub mod schedule;
 mod strides;
+
+/// Key in the metadata of a source table's schema: a JSON array of the names of all declared physical columns, also of
+/// those that projection push-down has taken out. Formats that find columns by position (csv without header) need it;
+/// without it the schema's own columns are all there are.
+pub const DECLARED_COLUMNS: &str = "declared_columns";
 
 /// A part of a table's input that one task reads. Splits of a table never overlap and together are the whole input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

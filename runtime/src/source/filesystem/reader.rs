@@ -1,0 +1,130 @@
+//! Reads the splits of one task in order of their ids, one at a time.
+use std::fs::File;
+use std::io::BufReader;
+
+use super::dead_letter::DeadLetter;
+use super::records::Records;
+use super::{OnError, Range, Table, unreadable};
+use crate::format::columns::Rows;
+use crate::format::csv::{self, Layout};
+use crate::format::{Format, json};
+use crate::source::{Error, Poll, Source, Split};
+
+pub struct Reader {
+    table: Table,
+    splits: Vec<Split>,
+    /// The split being read.
+    open: Option<Open>,
+    rows: Rows,
+    batch_rows: usize,
+    bad_records: u64,
+    dead_letter: Option<DeadLetter>,
+}
+
+struct Open {
+    /// Index in `splits`.
+    index: usize,
+    range: Range,
+    records: Records,
+    layout: Option<Layout>,
+}
+
+impl Reader {
+    pub fn open(table: Table, mut splits: Vec<Split>, batch_rows: usize) -> Result<Self, Error> {
+        splits.sort_by_key(|split| split.id);
+        let dead_letter = match (&table.on_error, splits.first()) {
+            (OnError::DeadLetter(folder), Some(first)) => Some(DeadLetter::new(folder, &table.name, first.id)),
+            _ => None,
+        };
+        // Invariant: `Table::read` has refused columns that cannot be read.
+        let unreadable = || Error::User(format!("table \"{}\": a column cannot be read from text", table.name));
+        let rows = Rows::new(table.schema.clone()).ok_or_else(unreadable)?;
+        Ok(Self { splits, open: None, rows, batch_rows: batch_rows.max(1), bad_records: 0, dead_letter, table })
+    }
+
+    fn open_split(&self, index: usize) -> Result<Open, Error> {
+        let split = &self.splits[index];
+        let foreign = || Error::User(format!("table \"{}\": split {} is of another table", self.table.name, split.id));
+        let range: Range = serde_json::from_value(split.descriptor.clone()).map_err(|_| foreign())?;
+        let position = match &split.position {
+            serde_json::Value::Null => None,
+            position => Some(position.as_u64().ok_or_else(foreign)?),
+        };
+        let failed = |error| unreadable(&range.path, error);
+        let mut head = BufReader::new(File::open(&range.path).map_err(failed)?);
+        let (first, layout) = self.table.layout(&range.path, &mut head)?;
+        let records = Records::open(range.clone(), position, first, self.table.multiline).map_err(failed)?;
+        Ok(Open { index, range, records, layout })
+    }
+
+    /// Reads until the batch is full or the split ends; whether it ended.
+    fn read(&mut self, open: &mut Open) -> Result<bool, Error> {
+        let failed = |error| unreadable(&open.range.path, error);
+        while self.rows.len() < self.batch_rows {
+            let Some((line, record)) = open.records.next().map_err(failed)? else { return Ok(true) };
+            let read = match (&self.table.format, &open.layout) {
+                (Format::Csv(dialect), Some(layout)) => csv::read(dialect, layout, record, &mut self.rows),
+                _ => json::read(&self.table.schema, record, &mut self.rows),
+            };
+            let Err(reason) = read else { continue };
+            self.rows.reject_row();
+            self.bad_records += 1;
+            if self.table.on_error == OnError::Skip {
+                continue;
+            }
+            let record = record.to_vec();
+            let line = open.records.line_number(line).map_err(failed)?;
+            match &mut self.dead_letter {
+                Some(letters) => letters.put(&open.range.path, line, &reason, &record),
+                None => return Err(self.bad_record(&open.range, line, &reason)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn bad_record(&self, range: &Range, line: u64, reason: &str) -> Error {
+        Error::Record(format!(
+            "table \"{}\": {}, line {line}: {reason} (mend the record, or set 'on-error' to 'skip' or 'dead-letter')",
+            self.table.name,
+            range.path.display()
+        ))
+    }
+}
+
+impl Source for Reader {
+    fn poll(&mut self, _now_ms: i64) -> Result<Poll, Error> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => match self.splits.iter().position(|split| !split.finished) {
+                Some(index) => self.open_split(index)?,
+                None => return Ok(Poll::End),
+            },
+        };
+        let ended = self.read(&mut open)?;
+        if let Some(letters) = &mut self.dead_letter {
+            letters.flush()?;
+        }
+        let split = &mut self.splits[open.index];
+        split.position = open.records.position().into();
+        let id = split.id;
+        let is_empty = self.rows.len() == 0;
+        let rows = self
+            .rows
+            .finish()
+            .map_err(|error| Error::Record(format!("table \"{}\": cannot make a batch: {error}", self.table.name)))?;
+        if is_empty && ended {
+            split.finished = true;
+            return Ok(Poll::Finished { split: id });
+        }
+        self.open = Some(open);
+        Ok(Poll::Rows { rows, split: Some(id) })
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        self.splits.clone()
+    }
+
+    fn bad_records(&self) -> u64 {
+        self.bad_records
+    }
+}
