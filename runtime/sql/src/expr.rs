@@ -15,6 +15,11 @@ impl Expr {
         Self { physical }
     }
 
+    /// The value of a column.
+    pub fn column(name: &str, index: usize) -> Self {
+        Self::new(Arc::new(datafusion::physical_expr::expressions::Column::new(name, index)))
+    }
+
     /// One value per row of `batch`. Errors are those of the data (division by zero, overflow, bad cast).
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
         let value = self.physical.evaluate(batch).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
