@@ -2,7 +2,10 @@
 mod accumulate;
 mod build;
 pub mod chain;
+mod group_aggregate;
+mod join;
 pub mod key;
+mod matching;
 mod progress;
 pub mod row;
 mod stateless;
@@ -12,6 +15,7 @@ mod testing;
 mod watermark;
 mod window;
 mod window_aggregate;
+mod window_join;
 
 pub use build::{OpSettings, build};
 use millstream_api::id::KeyGroup;

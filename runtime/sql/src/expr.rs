@@ -15,8 +15,9 @@ impl Expr {
         Self { physical }
     }
 
-    pub(crate) fn physical(&self) -> &Arc<dyn PhysicalExpr> {
-        &self.physical
+    /// The value of a column.
+    pub fn column(name: &str, index: usize) -> Self {
+        Self::new(Arc::new(datafusion::physical_expr::expressions::Column::new(name, index)))
     }
 
     /// One value per row of `batch`. Errors are those of the data (division by zero, overflow, bad cast).

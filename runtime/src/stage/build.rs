@@ -2,9 +2,12 @@
 use arrow::datatypes::SchemaRef;
 use millstream_sql::graph::{OpKind, OpSpec};
 
+use super::group_aggregate::GroupAggregate;
+use super::join::Join;
 use super::stateless::{AssignWindows, Filter, Project};
 use super::watermark::Watermark;
 use super::window_aggregate::WindowAggregate;
+use super::window_join::{WindowJoin, WindowJoinPlan};
 use super::{Error, Op};
 use crate::state::StateOrdinal;
 
@@ -45,6 +48,18 @@ pub fn build(
             Box::new(WindowAggregate::new(op, input, (*time, keys, aggregates), settings)?)
         }
         OpKind::Source(_) | OpKind::Sink(_) => return Err(unsupported("sources and sinks are not ops of a chain")),
-        _ => return Err(unsupported("not yet")),
+        OpKind::GroupAggregate { keys, aggregates } => {
+            Box::new(GroupAggregate::new(op, input, (keys, aggregates, input_updating[0]), settings)?)
+        }
+        OpKind::WindowJoin { left_keys, right_keys, left_window, right_window, residual } => {
+            let right = input2.ok_or_else(|| unsupported("a join has two inputs"))?;
+            let keys = [left_keys.as_slice(), right_keys];
+            let plan = WindowJoinPlan { keys, windows: [*left_window, *right_window], residual: residual.clone() };
+            Box::new(WindowJoin::new(op, [input, right], plan, settings)?)
+        }
+        OpKind::Join { left_keys, right_keys, residual } => {
+            let right = input2.ok_or_else(|| unsupported("a join has two inputs"))?;
+            Box::new(Join::new(op, [input, right], ([left_keys, right_keys], residual.clone()), settings)?)
+        }
     })
 }

@@ -1,12 +1,12 @@
 //! How far event time has been acted upon, per key group. Tasks of a stage need not be at the same watermark when a cut
 //! is made, and a group may come back at a task that starts from a lower one: what was fired or late before must stay so.
 //! One entry per group, written at barriers: watermark (8 bytes, order-preserving), next sequence number (8 bytes).
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_api::id::KeyGroup;
 
 use super::Error;
-use crate::state::{Changes, StateOrdinal, Store, prefix};
+use crate::state::{Changes, StateOrdinal, Store, prefix, prefix_end};
 
 /// Codec version of the state.
 pub(crate) const VERSION: u32 = 1;
@@ -103,4 +103,31 @@ impl Progress {
         self.ahead = found;
         Ok(())
     }
+}
+
+/// Times that stand right after the prefix in the keys of a state: one seek per group and time.
+pub(crate) fn pending(
+    op: &str,
+    ordinal: StateOrdinal,
+    groups: &[KeyGroup],
+    store: &mut dyn Store,
+) -> Result<BTreeSet<i64>, Error> {
+    let mut times = BTreeSet::new();
+    for group in groups {
+        let start = prefix(*group, ordinal);
+        let end = prefix_end(&start);
+        let mut from = start.to_vec();
+        loop {
+            let mut found = None;
+            store.scan(&from, end.as_deref(), &mut |key, _| {
+                found = Some(time_of(&key[start.len()..]));
+                false
+            })?;
+            let Some(time) = found else { break };
+            let time = time.ok_or_else(|| Error::Corrupt { op: op.to_string(), what: "a key too short".into() })?;
+            times.insert(time);
+            from = [&start[..], &time_bytes(time + 1)].concat();
+        }
+    }
+    Ok(times)
 }

@@ -39,10 +39,6 @@ impl Table {
         self.groups.len()
     }
 
-    pub fn group(&self, slot: usize) -> KeyGroup {
-        self.groups[slot]
-    }
-
     /// Bytes in memory, an estimate.
     pub fn bytes(&self) -> usize {
         let slot: usize = self.accumulators.iter().map(Accumulators::slot_bytes).sum();
@@ -89,6 +85,11 @@ impl Aggregation {
             calls.push(Call::new(aggregate, input, retracting).map_err(unsupported)?);
         }
         Ok(Self { op: op.to_string(), ordinal, columns, codec, calls })
+    }
+
+    /// Number of calls, leading ones included.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
     }
 
     pub fn corrupt(&self) -> impl Fn(String) -> Error + '_ {

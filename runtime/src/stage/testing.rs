@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
 use millstream_api::id::KeyGroup;
 use millstream_sql::graph::{OpKind, OpSpec};
@@ -92,6 +94,10 @@ pub(crate) fn times(values: Vec<Option<i64>>) -> ArrayRef {
 
 pub(crate) fn texts(values: Vec<Option<String>>) -> ArrayRef {
     Arc::new(StringArray::from(values))
+}
+
+pub(crate) fn bools(values: Vec<Option<bool>>) -> ArrayRef {
+    Arc::new(BooleanArray::from(values))
 }
 
 pub(crate) fn op_spec(kind: OpKind, output: &SchemaRef, updating: bool) -> OpSpec {

@@ -11,13 +11,12 @@ use arrow::datatypes::SchemaRef;
 use millstream_api::id::KeyGroup;
 use millstream_sql::graph::{Aggregate, OpSpec, WindowTime};
 
-use super::progress::{self, Progress, time_bytes, time_of};
+use super::progress::{self, Progress, time_bytes};
 use super::row::{self, fixed};
 use super::table::{Aggregation, Table};
 use super::window::{Slicer, Slicing, is_sane};
 use super::{Error, Flow, Op, OpContext, accumulate, build::OpSettings};
 use crate::batch::Batch;
-use crate::state::{prefix, prefix_end};
 use fire::Firing;
 
 /// See the module.
@@ -180,23 +179,9 @@ impl Op for WindowAggregate {
     fn restore(&mut self, _parts: &[serde_json::Value], context: &mut OpContext<'_>) -> Result<(), Error> {
         self.progress.restore(&self.aggregation.op, context.groups, context.store)?;
         self.fired_ms = self.progress.watermark_ms();
-        for group in context.groups {
-            let start = prefix(*group, self.aggregation.ordinal);
-            let end = prefix_end(&start);
-            let mut from = start.to_vec();
-            // One seek per slice: its end stands right after the prefix.
-            loop {
-                let mut found = None;
-                context.store.scan(&from, end.as_deref(), &mut |key, _| {
-                    found = Some(time_of(&key[4..]));
-                    false
-                })?;
-                let Some(slice) = found else { break };
-                let slice = slice.ok_or_else(|| self.aggregation.corrupt()("a key too short".into()))?;
-                let restored = || Slice { table: self.aggregation.table(), complete: false, stored: true };
-                self.slices.entry(slice).or_insert_with(restored);
-                from = [&start[..], &time_bytes(slice + 1)].concat();
-            }
+        let pending = progress::pending(&self.aggregation.op, self.aggregation.ordinal, context.groups, context.store)?;
+        for slice in pending {
+            self.slices.insert(slice, Slice { table: self.aggregation.table(), complete: false, stored: true });
         }
         Ok(())
     }

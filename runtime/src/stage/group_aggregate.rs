@@ -1,0 +1,150 @@
+//! Running aggregates per key, with a changelog. State: `accumulators`: prefix | key -> accumulators.
+//!
+//! Each batch changes a key once, however many rows it has of it: the first result of a key is an insert, a changed one an
+//! update-before and an update-after, and a key whose rows have all been taken back is deleted.
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use millstream_sql::graph::{Aggregate, OpSpec};
+
+use super::accumulate::Call;
+use super::build::OpSettings;
+use super::table::{Aggregation, Table};
+use super::{Error, Op, OpContext, accumulate, row};
+use crate::batch::{Batch, ChangeKind};
+
+/// See the module. The first call counts the key's rows and is not shown.
+pub(crate) struct GroupAggregate {
+    aggregation: Aggregation,
+    output: SchemaRef,
+    cache_bytes: usize,
+    table: Table,
+    /// The table has every key that the store has.
+    complete: bool,
+    /// The last batch that each slot was in.
+    seen: Vec<u64>,
+    batches: u64,
+}
+
+/// A key without rows has no entry.
+fn is_gone(table: &Table, slot: u32) -> bool {
+    table.count(slot) == 0
+}
+
+impl GroupAggregate {
+    pub fn new(
+        op: &OpSpec,
+        input: &SchemaRef,
+        (keys, aggregates, retracting): (&[usize], &[Aggregate], bool),
+        settings: &OpSettings,
+    ) -> Result<Self, Error> {
+        let hidden = [Call::count_rows()];
+        let input = (input, keys.to_vec());
+        let aggregation = Aggregation::new(&op.id, settings.ordinal, input, &hidden, (aggregates, retracting))?;
+        let table = aggregation.table();
+        let (output, cache_bytes) = (op.output.clone(), settings.cache_bytes);
+        Ok(Self { aggregation, output, cache_bytes, table, complete: true, seen: Vec::new(), batches: 0 })
+    }
+
+    /// Present results of slots; `keys` are theirs.
+    fn results(&self, keys: &[ArrayRef], slots: &[u32]) -> Result<RecordBatch, Error> {
+        let columns = [keys, &self.aggregation.results(&self.table, slots, 1)?].concat();
+        RecordBatch::try_new(self.output.clone(), columns).map_err(self.aggregation.evaluate())
+    }
+
+    /// What a batch has changed, as rows of the output.
+    fn changes(&self, before: (&RecordBatch, &[i64]), after: &RecordBatch, slots: &[u32]) -> Result<Batch, Error> {
+        let (old, counts) = before;
+        let evaluate = self.aggregation.evaluate();
+        let keys = old.num_columns() + 1 - self.aggregation.calls();
+        let mut changed = vec![false; slots.len()];
+        for (old, new) in old.columns().iter().zip(after.columns()).skip(keys) {
+            let differs = distinct(old, new).map_err(&evaluate)?;
+            differs.values().set_indices().for_each(|row| changed[row] = true);
+        }
+        let (mut rows, mut kinds) = (Vec::with_capacity(slots.len() * 2), Vec::with_capacity(slots.len() * 2));
+        let mut emit = |row: usize, kind: ChangeKind| {
+            rows.push(row as u32);
+            kinds.push(kind as u8);
+        };
+        for (row, slot) in slots.iter().enumerate() {
+            match (counts[row] != 0, self.table.count(*slot) != 0) {
+                (false, true) => emit(slots.len() + row, ChangeKind::Insert),
+                (true, false) => emit(row, ChangeKind::Delete),
+                (true, true) if changed[row] => {
+                    emit(row, ChangeKind::UpdateBefore);
+                    emit(slots.len() + row, ChangeKind::UpdateAfter);
+                }
+                _ => {}
+            }
+        }
+        let both = concat_batches(&self.output, [old, after]).map_err(&evaluate)?;
+        let rows = take_record_batch(&both, &UInt32Array::from(rows)).map_err(&evaluate)?;
+        let kinds = kinds.iter().any(|kind| *kind != 0).then(|| Arc::from(kinds));
+        Ok(Batch { kinds, ..Batch::inserts(rows) })
+    }
+
+    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        self.aggregation.write_back(&mut self.table, &[], is_gone, &mut changes);
+        if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
+    }
+}
+
+impl Op for GroupAggregate {
+    fn on_batch(&mut self, _port: usize, batch: Batch, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let Some(groups) = batch.groups.clone() else {
+            return Err(Error::Unrouted { op: self.aggregation.op.clone() });
+        };
+        let (keys, prepared) = self.aggregation.prepare(&batch.rows)?;
+        let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        let mut slots = Vec::new();
+        let fresh = self.aggregation.intern(&mut self.table, &keys, (&rows, &groups), &mut slots);
+        if !self.complete {
+            self.aggregation.load(&mut self.table, fresh, &[], context.store)?;
+        }
+        self.batches += 1;
+        self.seen.resize(self.table.len(), 0);
+        let first = |slot: &u32| std::mem::replace(&mut self.seen[*slot as usize], self.batches) != self.batches;
+        let touched: Vec<u32> = slots.iter().copied().filter(first).collect();
+        let shown = self.aggregation.keys(&self.table, &touched)?;
+        let before = self.results(&shown, &touched)?;
+        let counts: Vec<i64> = touched.iter().map(|slot| self.table.count(*slot)).collect();
+        let sign = |kind: &u8| if ChangeKind::from_u8(*kind).is_some_and(ChangeKind::is_retraction) { -1 } else { 1 };
+        let signs: Option<Vec<i8>> = batch.kinds.as_ref().map(|kinds| kinds.iter().map(sign).collect());
+        self.aggregation.update(&mut self.table, &prepared, (&rows, &slots), signs.as_deref());
+        let gone: Vec<u32> = touched.iter().filter(|slot| is_gone(&self.table, **slot)).copied().collect();
+        // Back to zero exactly: sums of floats need not be.
+        gone.into_iter().for_each(|slot| self.table.reset(slot));
+        let after = self.results(&shown, &touched)?;
+        let changes = self.changes((&before, &counts), &after, &touched)?;
+        if changes.num_rows() > 0 {
+            context.output.push(changes);
+        }
+        if self.table.bytes() > self.cache_bytes {
+            self.write_back(context)?;
+            (self.table, self.complete) = (self.aggregation.table(), false);
+            self.seen.clear();
+        }
+        Ok(())
+    }
+
+    fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.write_back(context)
+    }
+
+    fn restore(&mut self, _parts: &[serde_json::Value], _context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.complete = false;
+        Ok(())
+    }
+
+    fn states(&self) -> Vec<(&'static str, u32)> {
+        vec![("accumulators", row::VERSION * 1000 + accumulate::VERSION)]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use millstream_api::id::KeyGroup;
+use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind};
+use proptest::prelude::*;
+
+use crate::batch::{Batch, ChangeKind};
+use crate::stage::testing::{GROUPS, Plan, Stage, ints, op_spec, rows_of, schema, texts};
+
+type Row = (Option<i64>, Option<i64>);
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Rows added, and which of the rows that are there (modulo their number) are taken back.
+    Rows(Vec<Row>, Vec<usize>),
+    Barrier,
+    Rescale(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let row = (prop::option::weighted(0.9, 0i64..6), prop::option::weighted(0.8, -4i64..4));
+    prop_oneof![
+        6 => (prop::collection::vec(row, 1..12), prop::collection::vec(0usize..100, 0..12)).prop_map(|(a, b)| Step::Rows(a, b)),
+        1 => Just(Step::Barrier),
+        1 => (1usize..4).prop_map(Step::Rescale),
+    ]
+}
+
+fn input() -> SchemaRef {
+    schema(&[("key", DataType::Int64), ("value", DataType::Int64), ("text", DataType::Utf8)])
+}
+
+fn plan(retracting: bool, cache_bytes: usize) -> Plan {
+    use AggregateFunction::{Avg, Count, Max, Min, Sum};
+    let call = |function, argument, output| Aggregate { function, distinct: false, argument, filter: None, output };
+    let aggregates = vec![
+        call(Count, Some(1), DataType::Int64),
+        call(Sum, Some(1), DataType::Int64),
+        call(Min, Some(1), DataType::Int64),
+        call(Max, Some(2), DataType::Utf8),
+        call(Avg, Some(1), DataType::Int64),
+        Aggregate { distinct: true, ..call(Count, Some(2), DataType::Int64) },
+    ];
+    let mut columns = vec![("key", DataType::Int64)];
+    columns.extend(aggregates.iter().map(|aggregate| ("result", aggregate.output.clone())));
+    let spec = op_spec(OpKind::GroupAggregate { keys: vec![0], aggregates }, &schema(&columns), true);
+    Plan { spec, input: input(), input2: None, updating: [retracting, false], cache_bytes }
+}
+
+fn text(value: Option<i64>) -> Option<String> {
+    value.map(|value| format!("t{value}"))
+}
+
+fn expected(key: Option<i64>, rows: &[Option<i64>]) -> Vec<String> {
+    let number = |value: Option<i64>| value.map_or("null".to_string(), |value| value.to_string());
+    let values: Vec<i64> = rows.iter().flatten().copied().collect();
+    let sum = (!values.is_empty()).then(|| values.iter().sum::<i64>());
+    vec![
+        number(key),
+        values.len().to_string(),
+        number(sum),
+        number(values.iter().min().copied()),
+        values.iter().filter_map(|value| text(Some(*value))).max().unwrap_or("null".into()),
+        number(sum.map(|sum| sum / values.len() as i64)),
+        values.iter().collect::<BTreeSet<_>>().len().to_string(),
+    ]
+}
+
+/// Applies a changelog to a table by key; says what is wrong with it.
+fn fold(table: &mut BTreeMap<String, Vec<String>>, output: &[Batch]) -> Result<(), String> {
+    let mut rows = rows_of(output).into_iter();
+    while let Some((kind, row)) = rows.next() {
+        let before = match kind {
+            ChangeKind::Insert => table.insert(row[0].clone(), row.clone()).map_or(Ok(()), |old| Err(old)),
+            ChangeKind::Delete => table.remove(&row[0]).filter(|old| *old == row).map(|_| ()).ok_or(row.clone()),
+            ChangeKind::UpdateBefore => {
+                let (next, new) = rows.next().ok_or("an update without its end")?;
+                let old = table.insert(new[0].clone(), new.clone());
+                let sound =
+                    next == ChangeKind::UpdateAfter && old.as_ref() == Some(&row) && row[0] == new[0] && row != new;
+                if sound { Ok(()) } else { Err(row.clone()) }
+            }
+            ChangeKind::UpdateAfter => Err(row.clone()),
+        };
+        before.map_err(|other| format!("{kind:?} {row:?} over {other:?}"))?;
+    }
+    Ok(())
+}
+
+fn check(steps: &[Step], retracting: bool, cache_bytes: usize) -> Result<(), TestCaseError> {
+    let mut stage = Stage::new(plan(retracting, cache_bytes), 2);
+    let (mut live, mut table) = (Vec::<Row>::new(), BTreeMap::new());
+    for step in steps {
+        match step {
+            Step::Rows(added, taken) => {
+                let mut rows: Vec<(Row, ChangeKind)> = added.iter().map(|row| (*row, ChangeKind::Insert)).collect();
+                live.extend(added);
+                for which in taken.iter().filter(|_| retracting) {
+                    if !live.is_empty() {
+                        let kind = if which % 2 == 0 { ChangeKind::Delete } else { ChangeKind::UpdateBefore };
+                        rows.push((live.swap_remove(which % live.len()), kind));
+                    }
+                }
+                let columns = vec![
+                    ints(rows.iter().map(|row| row.0.0).collect()),
+                    ints(rows.iter().map(|row| row.0.1).collect()),
+                    texts(rows.iter().map(|row| text(row.0.1)).collect()),
+                ];
+                let kinds: Vec<u8> = rows.iter().map(|row| row.1 as u8).collect();
+                let group = |row: &(Row, _)| row.0.0.map_or(0, |key| key as KeyGroup % GROUPS);
+                let groups: Vec<KeyGroup> = rows.iter().map(group).collect();
+                let batch = RecordBatch::try_new(input(), columns).unwrap();
+                stage.push(0, &batch, retracting.then_some(&kinds), &groups);
+            }
+            Step::Barrier => stage.finish(),
+            Step::Rescale(tasks) => stage.rescale(*tasks),
+        }
+        let output = stage.tasks.iter_mut().flat_map(|task| std::mem::take(&mut task.output));
+        let output: Vec<Batch> = stage.output.drain(..).chain(output).collect();
+        fold(&mut table, &output).map_err(TestCaseError::fail)?;
+        let mut by_key: BTreeMap<Option<i64>, Vec<Option<i64>>> = BTreeMap::new();
+        live.iter().for_each(|(key, value)| by_key.entry(*key).or_default().push(*value));
+        let want: BTreeSet<Vec<String>> = by_key.iter().map(|(key, rows)| expected(*key, rows)).collect();
+        prop_assert_eq!(&table.values().cloned().collect::<BTreeSet<_>>(), &want);
+    }
+    stage.finish();
+    let entries: usize = stage.tasks.iter().map(|task| task.store.0.len()).sum();
+    prop_assert_eq!(entries, table.len(), "one entry per key that has rows");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_changelog_folds_to_what_a_naive_oracle_says(
+        steps in prop::collection::vec(step(), 1..20),
+        retracting in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 700, 1 << 20]),
+    ) {
+        check(&steps, retracting, cache_bytes)?;
+    }
+}

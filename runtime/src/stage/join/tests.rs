@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use millstream_api::id::KeyGroup;
+use millstream_sql::Expr;
+use millstream_sql::graph::OpKind;
+use proptest::prelude::*;
+
+use crate::batch::ChangeKind;
+use crate::stage::testing::{GROUPS, Plan, Stage, bools, ints, op_spec, rows_of, schema, texts};
+
+/// Key, payload, and what the residual predicate looks at on the left side.
+type Row = (Option<i64>, i64, bool);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Rows(usize, Vec<Row>, Vec<usize>),
+    Barrier,
+    Rescale(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let row = (prop::option::weighted(0.9, 0i64..5), 0i64..3, prop::bool::weighted(0.8));
+    let rows = (0usize..2, prop::collection::vec(row, 1..8), prop::collection::vec(0usize..100, 0..6));
+    prop_oneof![
+        6 => rows.prop_map(|(port, added, taken)| Step::Rows(port, added, taken)),
+        1 => Just(Step::Barrier),
+        1 => (1usize..4).prop_map(Step::Rescale),
+    ]
+}
+
+fn input() -> SchemaRef {
+    schema(&[("payload", DataType::Utf8), ("key", DataType::Int64), ("keep", DataType::Boolean)])
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let columns = vec![
+        texts(rows.iter().map(|row| Some(row.1.to_string())).collect()),
+        ints(rows.iter().map(|row| row.0).collect()),
+        bools(rows.iter().map(|row| Some(row.2)).collect()),
+    ];
+    RecordBatch::try_new(input(), columns).unwrap()
+}
+
+fn plan(residual: bool, cache_bytes: usize) -> Plan {
+    let side = [("payload", DataType::Utf8), ("key", DataType::Int64), ("keep", DataType::Boolean)];
+    let residual = residual.then(|| Expr::column("keep", 2));
+    let kind = OpKind::Join { left_keys: vec![1], right_keys: vec![1], residual };
+    let spec = op_spec(kind, &schema(&[side.clone(), side].concat()), true);
+    Plan { spec, input: input(), input2: Some(input()), updating: [true, true], cache_bytes }
+}
+
+fn shown(row: &Row) -> Vec<String> {
+    vec![row.1.to_string(), row.0.map_or("null".into(), |key| key.to_string()), row.2.to_string()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_changelog_folds_to_the_join_of_what_is_there(
+        steps in prop::collection::vec(step(), 1..20),
+        residual in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 900, 1 << 20]),
+    ) {
+        let mut stage = Stage::new(plan(residual, cache_bytes), 2);
+        let mut live: [Vec<Row>; 2] = Default::default();
+        let mut table: BTreeMap<Vec<String>, i64> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Rows(port, mut rows, taken) => {
+                    let mut kinds = vec![ChangeKind::Insert as u8; rows.len()];
+                    live[port].extend(&rows);
+                    for which in taken {
+                        if !live[port].is_empty() {
+                            let which = which % live[port].len();
+                            rows.push(live[port].swap_remove(which));
+                            kinds.push(ChangeKind::Delete as u8);
+                        }
+                    }
+                    let group = |row: &Row| row.0.map_or(0, |key| key as KeyGroup % GROUPS);
+                    stage.push(port, &batch(&rows), Some(&kinds), &rows.iter().map(group).collect::<Vec<_>>());
+                }
+                Step::Barrier => stage.finish(),
+                Step::Rescale(tasks) => stage.rescale(tasks),
+            }
+            let output = stage.tasks.iter_mut().flat_map(|task| std::mem::take(&mut task.output));
+            for (kind, row) in rows_of(&stage.output.drain(..).chain(output).collect::<Vec<_>>()) {
+                *table.entry(row).or_default() += if kind.is_retraction() { -1 } else { 1 };
+            }
+            table.retain(|_, count| *count != 0);
+            let mut want: BTreeMap<Vec<String>, i64> = BTreeMap::new();
+            for left in live[0].iter().filter(|left| left.0.is_some() && (left.2 || !residual)) {
+                for right in live[1].iter().filter(|right| right.0 == left.0) {
+                    *want.entry([shown(left), shown(right)].concat()).or_default() += 1;
+                }
+            }
+            prop_assert_eq!(&table, &want);
+        }
+        stage.finish();
+        let entries: usize = stage.tasks.iter().map(|task| task.store.0.len()).sum();
+        let kept = |side: &Vec<Row>| side.iter().filter(|row| row.0.is_some()).collect::<std::collections::BTreeSet<_>>().len();
+        prop_assert_eq!(entries, live.iter().map(kept).sum::<usize>(), "one entry per distinct row that is there");
+    }
+}

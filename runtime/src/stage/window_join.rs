@@ -1,0 +1,241 @@
+//! Inner join per window. State: `rows`: prefix | window end | side | sequence number -> row; `progress`.
+//!
+//! Rows are buffered as column batches, written to the store at barriers, and held there alone once all buffers together
+//! pass the bound. A window is joined when the watermark reaches its end, by hash, in portions.
+mod fire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use millstream_api::id::KeyGroup;
+use millstream_sql::Expr;
+use millstream_sql::graph::OpSpec;
+
+use super::build::OpSettings;
+use super::key::KeyCodec;
+use super::matching::{Joiner, rows_with_keys};
+use super::progress::{self, Progress, time_bytes};
+use super::row::{self, RowCodec, fixed};
+use super::window::is_sane;
+use super::{Error, Flow, Op, OpContext};
+use crate::batch::Batch;
+use crate::state::{StateOrdinal, prefix};
+use fire::Firing;
+
+/// See the module.
+pub(crate) struct WindowJoin {
+    op: String,
+    ordinal: StateOrdinal,
+    cache_bytes: usize,
+    joiner: Joiner,
+    sides: [Side; 2],
+    windows: BTreeMap<i64, Window>,
+    /// Bytes of all buffers.
+    buffered: usize,
+    progress: Progress,
+    firing: Option<Firing>,
+}
+
+/// One input.
+struct Side {
+    schema: SchemaRef,
+    /// Key columns, the window's start last.
+    keys: Vec<usize>,
+    end: usize,
+    codec: KeyCodec,
+    rows: RowCodec,
+}
+
+/// Rows of one window.
+#[derive(Default)]
+struct Window {
+    buffers: [Vec<Buffer>; 2],
+    /// Rows are in the store that are not in the buffers.
+    spilled: bool,
+    /// Keys of all rows in the store; none if they are too many to list.
+    stored: Option<Vec<Vec<u8>>>,
+}
+
+struct Buffer {
+    rows: RecordBatch,
+    groups: Vec<KeyGroup>,
+    stored: bool,
+}
+
+/// Beyond this number of rows a window is removed from the store range by range.
+const LISTED_ROWS: usize = 4096;
+
+impl Side {
+    fn new(schema: &SchemaRef, keys: &[usize], (start, end): (usize, usize)) -> Result<Self, String> {
+        let keys = [keys, &[start]].concat();
+        let types: Vec<_> = keys.iter().map(|column| schema.field(*column).data_type().clone()).collect();
+        let rows = RowCodec::new(schema.fields().iter().map(|field| field.data_type()))?;
+        Ok(Self { schema: schema.clone(), keys, end, codec: KeyCodec::new(&types)?, rows })
+    }
+
+    fn keys(&self, rows: &RecordBatch) -> super::key::Keys {
+        let columns: Vec<ArrayRef> = self.keys.iter().map(|column| rows.column(*column).clone()).collect();
+        self.codec.keys(&columns, rows.num_rows())
+    }
+}
+
+/// What the plan says about a window join.
+pub(crate) struct WindowJoinPlan<'a> {
+    pub keys: [&'a [usize]; 2],
+    pub windows: [(usize, usize); 2],
+    pub residual: Option<Expr>,
+}
+
+impl WindowJoin {
+    pub fn new(
+        op: &OpSpec,
+        inputs: [&SchemaRef; 2],
+        plan: WindowJoinPlan<'_>,
+        settings: &OpSettings,
+    ) -> Result<Self, Error> {
+        let unsupported = |what| Error::Unsupported { op: op.id.clone(), what };
+        let side = |port: usize| Side::new(inputs[port], plan.keys[port], plan.windows[port]).map_err(unsupported);
+        let sides = [side(0)?, side(1)?];
+        if !sides[0].codec.matches(&sides[1].codec) {
+            return Err(unsupported("the keys of both sides are not of the same types".into()));
+        }
+        Ok(Self {
+            op: op.id.clone(),
+            ordinal: settings.ordinal,
+            cache_bytes: settings.cache_bytes,
+            joiner: Joiner { output: op.output.clone(), residual: plan.residual },
+            sides,
+            windows: BTreeMap::new(),
+            buffered: 0,
+            progress: Progress::new(settings.ordinal + 1),
+            firing: None,
+        })
+    }
+
+    fn evaluate(&self) -> impl Fn(ArrowError) -> Error + '_ {
+        |source| Error::Evaluate { op: self.op.clone(), source }
+    }
+
+    /// Rows that can still be joined, by window.
+    fn by_window(
+        &self,
+        port: usize,
+        batch: &Batch,
+        groups: &[KeyGroup],
+        late_rows: &mut u64,
+    ) -> BTreeMap<i64, Vec<u32>> {
+        let side = &self.sides[port];
+        let ends = batch.rows.column(side.end);
+        let times = fixed::values::<i64>(&**ends);
+        let mut windows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for row in rows_with_keys(&batch.rows, &side.keys) {
+            let (at, end) = (row as usize, times[row as usize]);
+            if ends.is_null(at) || !is_sane(end) || end - 1 <= self.progress.of(groups[at]) {
+                *late_rows += 1;
+                continue;
+            }
+            windows.entry(end).or_default().push(row);
+        }
+        windows
+    }
+
+    /// Writes rows that are not in the store yet.
+    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        for (end, window) in &mut self.windows {
+            let mut changes = Vec::new();
+            for (port, (side, buffers)) in self.sides.iter().zip(&mut window.buffers).enumerate() {
+                for buffer in buffers.iter_mut().filter(|buffer| !buffer.stored) {
+                    let encoded = side.rows.encode(buffer.rows.columns(), buffer.rows.num_rows());
+                    for (row, group) in buffer.groups.iter().enumerate() {
+                        let mut key = prefix(*group, self.ordinal).to_vec();
+                        key.extend_from_slice(&time_bytes(*end));
+                        key.push(port as u8);
+                        key.extend_from_slice(&self.progress.next().to_be_bytes());
+                        changes.push((key, Some(encoded.row(row).to_vec())));
+                    }
+                    buffer.stored = true;
+                }
+            }
+            if changes.is_empty() {
+                continue;
+            }
+            let listed = window.stored.take().filter(|listed| listed.len() + changes.len() <= LISTED_ROWS);
+            window.stored = listed.map(|mut listed| {
+                listed.extend(changes.iter().map(|(key, _)| key.clone()));
+                listed
+            });
+            context.store.write(changes)?;
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        if self.buffered <= self.cache_bytes {
+            return Ok(());
+        }
+        self.write_back(context)?;
+        for window in self.windows.values_mut() {
+            window.spilled |= window.buffers.iter().any(|buffers| !buffers.is_empty());
+            window.buffers = Default::default();
+        }
+        self.buffered = 0;
+        Ok(())
+    }
+}
+
+impl Op for WindowJoin {
+    fn on_batch(&mut self, port: usize, batch: Batch, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let Some(groups) = batch.groups.clone() else { return Err(Error::Unrouted { op: self.op.clone() }) };
+        for (end, rows) in self.by_window(port, &batch, &groups, context.late_rows) {
+            let taken = rows.iter().map(|row| groups[*row as usize]).collect();
+            let rows = match rows.len() == batch.num_rows() {
+                true => batch.rows.clone(),
+                false => take_record_batch(&batch.rows, &UInt32Array::from(rows)).map_err(self.evaluate())?,
+            };
+            self.buffered += rows.get_array_memory_size();
+            let new = || Window { stored: Some(Vec::new()), ..Window::default() };
+            let window = self.windows.entry(end).or_insert_with(new);
+            window.buffers[port].push(Buffer { rows, groups: taken, stored: false });
+        }
+        self.evict(context)
+    }
+
+    fn on_watermark(&mut self, watermark_ms: i64, context: &mut OpContext<'_>) -> Result<Flow, Error> {
+        let flow = self.fire(watermark_ms, context)?;
+        if flow == Flow::Done {
+            self.progress.advance(watermark_ms);
+        }
+        Ok(flow)
+    }
+
+    fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.write_back(context)?;
+        let mut changes = Vec::new();
+        self.progress.write(context.groups, &mut changes);
+        if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
+    }
+
+    fn restore(&mut self, _parts: &[serde_json::Value], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.progress.restore(&self.op, context.groups, context.store)?;
+        for end in progress::pending(&self.op, self.ordinal, context.groups, context.store)? {
+            self.windows.insert(end, Window { spilled: true, ..Window::default() });
+        }
+        Ok(())
+    }
+
+    fn states(&self) -> Vec<(&'static str, u32)> {
+        vec![("rows", row::VERSION), ("progress", progress::VERSION)]
+    }
+}
+
+/// Rows of many batches as one.
+fn concat(schema: &SchemaRef, buffers: Vec<Buffer>) -> Result<RecordBatch, ArrowError> {
+    arrow::compute::concat_batches(&Arc::clone(schema), buffers.iter().map(|buffer| &buffer.rows))
+}
+
+#[cfg(test)]
+mod tests;
