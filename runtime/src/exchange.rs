@@ -20,6 +20,7 @@ mod hub;
 mod lane;
 mod outlet;
 mod router;
+pub mod tcp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

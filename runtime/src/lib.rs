@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod clock;
 pub mod exchange;
+pub mod net;
 pub mod random;
 pub mod sink;
 pub mod source;
