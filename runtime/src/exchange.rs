@@ -12,6 +12,7 @@
 //! * A [`Gate`] is the input of a task: all its channels, read fairly; taking rows gives their credit back.
 //! * A [`Hub`] stands for one generation on one worker: it knows the gates, opens outlets, and turns frames from peers
 //!   into elements. It runs without threads: TCP (`tcp`) and simulation both bring a [`Link`] and call `Hub::receive`.
+pub mod bench;
 mod columns;
 mod counters;
 pub mod frame;
@@ -103,6 +104,9 @@ pub enum Error {
     /// There is no connection to the worker at the other end.
     #[error("there is no connection to worker {0}")]
     NoSuchPeer(String),
+    /// There is a connection to that worker already.
+    #[error("worker {0} is connected already")]
+    AlreadyConnected(String),
     /// Rows were sent without credit, which would break the bound on memory.
     #[error("channel {0} has no credit left")]
     NoCredit(ChannelId),
