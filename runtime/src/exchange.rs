@@ -104,6 +104,9 @@ pub enum Error {
     /// There is no connection to the worker at the other end.
     #[error("there is no connection to worker {0}")]
     NoSuchPeer(String),
+    /// There is a connection to that worker already.
+    #[error("worker {0} is connected already")]
+    AlreadyConnected(String),
     /// Rows were sent without credit, which would break the bound on memory.
     #[error("channel {0} has no credit left")]
     NoCredit(ChannelId),

@@ -106,9 +106,14 @@ impl Hub {
     /// Makes the link to a peer known. A second link to the same peer is refused and closed.
     pub fn attach(&self, peer: &str, link: Arc<dyn Link>) -> Result<(), Error> {
         let mut state = lock(&self.state);
-        if state.closed || state.links.contains_key(peer) {
+        let refused = if state.closed {
+            Some(Error::Closed)
+        } else {
+            state.links.contains_key(peer).then(|| Error::AlreadyConnected(peer.to_owned()))
+        };
+        if let Some(error) = refused {
             link.close();
-            return Err(Error::Closed);
+            return Err(error);
         }
         state.links.insert(peer.to_owned(), link);
         Ok(())
@@ -193,3 +198,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

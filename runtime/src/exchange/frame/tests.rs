@@ -40,7 +40,13 @@ fn batch(rows: &[Row]) -> Batch {
             ),
         ),
         ("null", Arc::new(NullArray::new(rows.len()))),
-        ("fixed", Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(rows.iter().map(|_| Some([1u8, 2, 3])), 3).unwrap())),
+        (
+            "fixed",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_sparse_iter_with_size(rows.iter().map(|_| Some([1u8, 2, 3])), 3)
+                    .unwrap(),
+            ),
+        ),
     ];
     let named = columns.into_iter().map(|(name, column)| (name, column, true));
     Batch::inserts(RecordBatch::try_from_iter_with_nullable(named).unwrap())

@@ -1,0 +1,96 @@
+use std::sync::atomic::Ordering;
+
+use super::super::tests::{Wakes, Wire, channel, rows, schema, values};
+use super::*;
+use crate::batch::Element;
+
+fn wake() -> Arc<dyn Wake> {
+    Arc::new(Wakes::default())
+}
+
+fn hub(window: usize) -> (Arc<Hub>, Arc<Mutex<Vec<String>>>) {
+    let lost = Arc::<Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&lost);
+    (Hub::new(3, window, Box::new(move |peer, reason| lock(&told).push(format!("{peer}: {reason}")))), lost)
+}
+
+/// A sending and a receiving hub with one channel, and the wires there and back.
+fn pair(window: usize) -> ([Arc<Hub>; 2], [Arc<Wire>; 2], Arc<Gate>, Outlet, Arc<Wakes>) {
+    let hubs = [hub(window).0, hub(window).0];
+    let wires = [Arc::new(Wire::default()), Arc::new(Wire::default())];
+    hubs[0].attach("b", Arc::clone(&wires[0]) as Arc<dyn Link>).unwrap();
+    hubs[1].attach("a", Arc::clone(&wires[1]) as Arc<dyn Link>).unwrap();
+    let gate = Gate::new(2, vec![(channel(1, 2), 0, schema())], window, wake());
+    hubs[1].register(&gate).unwrap();
+    let sender = Arc::<Wakes>::default();
+    let outlet = hubs[0].outlet(channel(1, 2), Some("b"), Arc::clone(&sender) as Arc<dyn Wake>).unwrap();
+    (hubs, wires, gate, outlet, sender)
+}
+
+#[test]
+fn remote_credit_returns_in_parts_of_the_window_and_wakes_the_sender() {
+    let (hubs, wires, gate, outlet, sender) = pair(2000);
+    let mut sent = 0;
+    while outlet.credit() > 0 {
+        outlet.send(rows([sent])).unwrap();
+        sent += 1;
+    }
+    let frame = (2000 - outlet.credit()) / sent;
+    while wires[0].carry("a", &hubs[1]) {}
+    let mut grants = 0;
+    for value in 0..sent {
+        assert_eq!(values(&gate.take().unwrap().1), [value]);
+        grants += i64::from(wires[1].carry("b", &hubs[0]));
+    }
+    // A grant stands for at least an eighth of the window.
+    let parts = (2000 / 8 + frame - 1) / frame;
+    assert_eq!(grants, sent / parts);
+    assert_eq!(outlet.credit(), 2000 - sent % parts * frame);
+    assert_eq!(sender.count(), 1);
+}
+
+#[test]
+fn a_window_smaller_than_a_frame_still_moves() {
+    let (hubs, wires, gate, outlet, _) = pair(1);
+    for value in 0..10 {
+        outlet.send(rows(value..value + 100)).unwrap();
+        assert!(outlet.credit() <= 0);
+        assert!(wires[0].carry("a", &hubs[1]));
+        assert_eq!(values(&gate.take().unwrap().1).len(), 100);
+        assert!(wires[1].carry("b", &hubs[0]));
+        assert_eq!(outlet.credit(), 1);
+    }
+}
+
+#[test]
+fn frames_that_do_not_fit_the_plan_are_errors() {
+    let (hubs, ..) = pair(100);
+    let end = |id| frame::encode(id, &Element::End).unwrap();
+    assert!(matches!(hubs[1].receive("a", end(channel(1, 7))), Err(Error::NoSuchChannel(_))));
+    assert!(matches!(hubs[1].receive("stranger", end(channel(1, 2))), Err(Error::NoSuchPeer(_))));
+    hubs[1].receive("a", end(channel(1, 2))).unwrap();
+    hubs[1].attach("c", Arc::new(Wire::default())).unwrap();
+    assert!(matches!(hubs[1].receive("c", end(channel(1, 2))), Err(Error::DuplicateChannel(_))));
+    let grant = frame::encode_credit(channel(1, 2), 5);
+    assert!(matches!(hubs[1].receive("a", grant), Err(Error::NoSuchChannel(_))));
+    assert!(matches!(hubs[1].receive("a", end(channel(1, 2)).slice(..9)), Err(Error::Frame(_))));
+    assert!(matches!(hubs[1].receive("a", [&end(channel(1, 2))[..], &[0]].concat().into()), Err(Error::Frame(_))));
+}
+
+#[test]
+fn a_loss_is_reported_once_and_not_after_the_end() {
+    let (hub, lost) = hub(100);
+    let wires = [Arc::new(Wire::default()), Arc::new(Wire::default())];
+    hub.attach("a", Arc::clone(&wires[0]) as Arc<dyn Link>).unwrap();
+    hub.attach("b", Arc::clone(&wires[1]) as Arc<dyn Link>).unwrap();
+    assert!(matches!(hub.attach("a", Arc::new(Wire::default())), Err(Error::AlreadyConnected(_))));
+    hub.lost("a", "cable");
+    hub.lost("a", "again");
+    assert_eq!(*lock(&lost), ["a: cable"]);
+    assert!(matches!(hub.outlet(channel(1, 2), Some("a"), wake()), Err(Error::NoSuchPeer(_))));
+    hub.close();
+    hub.lost("b", "closed");
+    assert_eq!(*lock(&lost), ["a: cable"]);
+    assert_eq!(wires.map(|wire| wire.closed.load(Ordering::Relaxed)), [1, 1]);
+    assert!(matches!(hub.attach("b", Arc::new(Wire::default())), Err(Error::Closed)));
+}
