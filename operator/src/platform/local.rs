@@ -118,3 +118,53 @@ impl Platform for LocalPlatform {
         Ok(self.client.rescale(request).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(script: &str, log: &Path) -> ProcessSpec {
+        let args = vec!["-c".into(), script.into()];
+        let (name, program, log) = (String::new(), "/bin/sh".into(), log.join("process.log"));
+        ProcessSpec { name, program, args, env: Vec::new(), log, forward_stdout: false }
+    }
+
+    fn platform(name: &str, coordinator: &str, workers: u32) -> (LocalPlatform, std::path::PathBuf) {
+        let dir = std::env::temp_dir().join(format!("millstream-local-{name}-{}", std::process::id()));
+        let worker_dir = dir.clone();
+        let worker = Box::new(move |_| sleeper("exec sleep 60", &worker_dir));
+        let launch = Launch { coordinator: sleeper(coordinator, &dir), worker };
+        (LocalPlatform::start(launch, &dir, workers).unwrap(), dir)
+    }
+
+    #[tokio::test]
+    async fn workers_come_and_go_from_the_top() {
+        let (mut platform, dir) = platform("workers", "exec sleep 60", 1);
+        platform.ensure_workers(3).await.unwrap();
+        let three = platform.processes.pids();
+        assert_eq!(three.keys().collect::<Vec<_>>(), ["coordinator", "w0", "w1", "w2"]);
+        let observed = platform.observe().await.unwrap();
+        assert!(observed.job.is_none() && observed.workers_desired == 3, "no api.json yet is no error");
+        platform.ensure_workers(1).await.unwrap();
+        let one = platform.processes.pids();
+        assert_eq!(one.keys().collect::<Vec<_>>(), ["coordinator", "w0"]);
+        assert_eq!(one["w0"], three["w0"], "what stays is not restarted");
+        platform.shutdown().await;
+        assert!(three.values().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_users_mistake_ends_the_platform() {
+        let (mut platform, dir) = platform("mistake", "echo wrong SQL >&2; exit 2", 0);
+        let error = loop {
+            match platform.observe().await {
+                Err(error) => break error.to_string(),
+                Ok(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert!(error.starts_with("coordinator ended with exit code 2; the end of "), "{error}");
+        platform.shutdown().await;
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

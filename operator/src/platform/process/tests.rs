@@ -96,3 +96,67 @@ fn delays_are_bounded() {
     assert_eq!(delay(2).as_millis(), 200);
     assert_eq!(delay(u32::MAX).as_millis(), 5000);
 }
+
+/// Environment variable that turns this test binary into a parent or a child for `children_die_with_a_killed_parent`.
+const ROLE_ENV: &str = "MILLSTREAM_TEST_ROLE";
+
+fn role(name: &str, role: &str) -> ProcessSpec {
+    let args =
+        ["platform::process::tests::roles_of_the_killed_family", "--exact", "--nocapture"].map(String::from).into();
+    let env = vec![(ROLE_ENV.to_owned(), role.to_owned())];
+    ProcessSpec { program: std::env::current_exe().unwrap(), args, env, ..shell(name, "") }
+}
+
+#[tokio::test]
+async fn roles_of_the_killed_family() {
+    match std::env::var(ROLE_ENV).as_deref() {
+        Ok("parent") => {
+            let (mut processes, _events) = LocalProcesses::new();
+            processes.start(role("killed-child", "child")).unwrap();
+            println!("child {}", processes.pids()["killed-child"]);
+            std::future::pending().await
+        }
+        Ok(_) => {
+            bind_to_parent_of_env().unwrap();
+            println!("bound {}", std::process::id());
+            std::future::pending().await
+        }
+        Err(_) => {}
+    }
+}
+
+/// The number after `word` in a log that another process writes.
+async fn number_in(log: &Path, word: &str) -> u32 {
+    let found = async {
+        loop {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let line =
+                text.lines().find_map(|line| line.split_once(word)).and_then(|(_, number)| number.trim().parse().ok());
+            match line {
+                Some(number) => return number,
+                None => back_off(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found).await.expect("the log says it in time")
+}
+
+#[tokio::test]
+async fn children_die_with_a_killed_parent() {
+    let parent = role("killed-parent", "parent");
+    // The child's log is named after the pid of the process that starts it.
+    let mut running = spawn(&parent).unwrap();
+    let child = number_in(&parent.log, "child ").await;
+    let child_log = std::env::temp_dir().join(format!("millstream-process-{}-killed-child.log", running.id().unwrap()));
+    assert_eq!(number_in(&child_log, "bound ").await, child);
+    signal(&running, Signal::KILL);
+    running.wait().await.unwrap();
+    let gone = async {
+        while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            back_off(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is gone soon after its parent");
+    std::fs::remove_file(parent.log).unwrap();
+    std::fs::remove_file(child_log).unwrap();
+}
