@@ -2,3 +2,7 @@
 //! never imports the runtime: what it knows of a job comes from the job's own REST API.
 
 pub mod autoscale;
+pub mod client;
+pub mod clock;
+pub mod control;
+pub mod platform;

@@ -92,7 +92,8 @@ pub(super) fn ability(tasks: u32) -> f64 {
 
 #[test]
 fn the_scaling_curve_oracle() {
-    let table: [(f64, u32, [(u32, &[u32]); 6]); 3] = [
+    type Start = (u32, &'static [u32]);
+    let table: [(f64, u32, [Start; 6]); 3] = [
         (
             4e6,
             12,

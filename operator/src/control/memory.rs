@@ -1,0 +1,51 @@
+//! What the control loop remembers from turn to turn. All of it can be lost: the next turns rebuild it.
+use std::collections::BTreeMap;
+
+use millstream_api::id::{Epoch, Generation};
+
+use crate::autoscale::{History, Sample, Window};
+
+/// State of the control loop.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub(super) window: Window,
+    pub(super) history: History,
+    /// The sample before, for rates of the reports.
+    pub(super) previous: Option<Sample>,
+    pub(super) evaluated_at_ms: Option<i64>,
+    /// What was decided and is not in force yet.
+    pub(super) pending: Option<Pending>,
+    /// A rescale was asked for at this generation; no other before that has passed.
+    pub(super) rescaling: Option<(Generation, i64)>,
+    pub(super) epoch: Option<Epoch>,
+    /// Newest rescale that was reported as finished.
+    pub(super) rescale_id: Option<u64>,
+    /// How long the last rescale stopped the job.
+    pub(super) restart_ms: Option<i64>,
+}
+
+/// Parallelisms that wait for workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) stages: BTreeMap<String, u32>,
+    pub(super) generation: Generation,
+    pub(super) since_ms: i64,
+}
+
+impl Memory {
+    /// Nothing remembered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The samples decisions are made from, for tools that replay them.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Called by the shell when the job refused a rescale: the decision is void, the next evaluation makes a new one.
+    pub fn refused(&mut self) {
+        self.pending = None;
+        self.rescaling = None;
+    }
+}

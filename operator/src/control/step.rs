@@ -1,0 +1,195 @@
+//! One turn of the loop, without a side effect.
+use std::collections::BTreeMap;
+
+use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStrategy, StageStatus};
+
+use super::memory::{Memory, Pending};
+use super::plan::{Mode, Plan};
+use super::report::{Event, JobSample, Report, StageSample};
+use crate::autoscale::estimate::estimate;
+use crate::autoscale::window::Span;
+use crate::autoscale::{Policy, Sample, recommend};
+use crate::platform::Observed;
+use crate::platform::local::worker_number;
+
+/// How long new workers may take to register before the decision that needs them is dropped.
+const WORKERS_TIMEOUT_MS: i64 = 60_000;
+/// How long a rescale may keep the loop from deciding anew.
+const RESCALE_TIMEOUT_MS: i64 = 120_000;
+/// How long a task set must have run before workers it does not need are stopped.
+const SETTLED_MS: i64 = 3_000;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Have exactly this many workers.
+    EnsureWorkers(u32),
+    /// Ask the job for other parallelisms.
+    Rescale(BTreeMap<String, u32>, u64),
+    /// Tell the world.
+    Report(Box<Report>),
+}
+
+impl Action {
+    /// The request behind [`Action::Rescale`].
+    pub fn request(stages: &BTreeMap<String, u32>, generation: u64) -> RescaleRequest {
+        RescaleRequest { stages: stages.clone(), strategy: RescaleStrategy::Restart, generation: Some(generation) }
+    }
+}
+
+/// One turn: what was observed and what is remembered in, what to do out.
+pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let tell = |event| Action::Report(Box::new(Report { at_ms: now_ms, event }));
+    let Some(job) = &observed.job else {
+        let sample = JobSample { workers_desired: observed.workers_desired, ..JobSample::default() };
+        actions.push(tell(Event::Sample(sample)));
+        return actions;
+    };
+    let sample = Sample { at_ms: now_ms, generation: job.generation, stages: observed.stages.clone() };
+    actions.push(tell(Event::Sample(measure(observed, job, &sample, memory.previous.as_ref()))));
+    actions.extend(news(observed, job, memory).into_iter().map(tell));
+    memory.previous = Some(sample.clone());
+    if job.state.is_final() {
+        return actions;
+    }
+    if memory.rescaling.is_some_and(|(generation, since_ms)| {
+        (job.generation > generation && job.state == JobState::Running) || now_ms - since_ms > RESCALE_TIMEOUT_MS
+    }) {
+        memory.rescaling = None;
+    }
+    if job.state == JobState::Running && memory.rescaling.is_none() {
+        memory.window.push(sample, plan.policy.window_ms);
+        actions.extend(decide(plan, memory, job, now_ms).into_iter().map(tell));
+    }
+    actions.extend(apply(observed, job, plan, memory, now_ms));
+    actions
+}
+
+/// Checkpoints and rescales that have finished since the last turn.
+fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event> {
+    let mut events = Vec::new();
+    if let Some(checkpoint) = &job.checkpoint
+        && memory.epoch.is_none_or(|epoch| checkpoint.epoch > epoch)
+    {
+        memory.epoch = Some(checkpoint.epoch);
+        events.push(Event::Checkpoint(checkpoint.clone()));
+    }
+    for rescale in observed.rescales.iter().rev() {
+        if rescale.state != "running" && memory.rescale_id.is_none_or(|id| rescale.id > id) {
+            memory.rescale_id = Some(rescale.id);
+            if let Some(duration_ms) = rescale.duration_ms {
+                memory.restart_ms = Some(i64::try_from(duration_ms).unwrap_or(i64::MAX));
+            }
+            events.push(Event::Rescale(rescale.clone()));
+        }
+    }
+    events
+}
+
+/// Evaluates once per interval. In mode auto the decisions become the pending plan.
+fn decide(plan: &Plan, memory: &mut Memory, job: &JobStatus, now_ms: i64) -> Vec<Event> {
+    let due = memory.evaluated_at_ms.is_none_or(|then| now_ms - then >= plan.interval_ms);
+    if plan.mode == Mode::Off || memory.pending.is_some() || !due {
+        return Vec::new();
+    }
+    memory.evaluated_at_ms = Some(now_ms);
+    let restart_ms = memory.restart_ms.unwrap_or(plan.policy.restart_ms);
+    let policy = Policy { restart_ms, ..plan.policy.clone() };
+    let said = recommend(&memory.window, &policy, now_ms);
+    let decisions = memory.history.decide(&said, job.generation, &policy);
+    if plan.mode == Mode::Auto && !decisions.is_empty() {
+        let stages = decisions.iter().map(|decision| (decision.stage.clone(), decision.to)).collect();
+        memory.pending = Some(Pending { stages, generation: job.generation, since_ms: now_ms });
+    }
+    decisions.into_iter().map(|decision| Event::Decision(Box::new(decision))).collect()
+}
+
+/// Brings workers and tasks towards what was decided: workers first, then tasks, and the other way down.
+fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory, now_ms: i64) -> Vec<Action> {
+    let tasks = |stage: &StageStatus| u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX);
+    let hosted = observed.stages.iter().map(tasks).max();
+    let desired = observed.workers_desired;
+    if let Some(pending) = memory.pending.clone() {
+        if job.generation != pending.generation || now_ms - pending.since_ms > WORKERS_TIMEOUT_MS {
+            // Another task set, or no workers to be had: the decision is void.
+            memory.pending = None;
+        } else {
+            let kept = observed.stages.iter().filter(|stage| !pending.stages.contains_key(&stage.name)).map(tasks);
+            let widest = kept.chain(pending.stages.values().copied()).max().unwrap_or(1);
+            let needed = plan.workers(widest);
+            if desired < needed {
+                return vec![Action::EnsureWorkers(needed)];
+            }
+            if job.state == JobState::Running && registered(job) >= needed {
+                memory.pending = None;
+                memory.rescaling = Some((job.generation, now_ms));
+                return vec![Action::Rescale(pending.stages, job.generation)];
+            }
+            return Vec::new();
+        }
+    }
+    // Before the first deployment there are no tasks to count.
+    let needed = hosted.filter(|hosted| *hosted > 0).map_or(plan.initial_workers(), |hosted| plan.workers(hosted));
+    if desired < needed {
+        return vec![Action::EnsureWorkers(needed)];
+    }
+    let settled = job.state == JobState::Running
+        && memory.rescaling.is_none()
+        && hosted.is_some_and(|hosted| hosted > 0)
+        && now_ms - memory.window.started_at_ms() >= SETTLED_MS;
+    let keep = if settled { empty_from(job, desired).max(needed) } else { desired };
+    if keep < desired { vec![Action::EnsureWorkers(keep)] } else { Vec::new() }
+}
+
+fn registered(job: &JobStatus) -> u32 {
+    u32::try_from(job.workers.len()).unwrap_or(u32::MAX)
+}
+
+/// The least number such that all workers from it up to `desired` are registered and host nothing. A worker that is not
+/// registered may be about to be given tasks.
+fn empty_from(job: &JobStatus, desired: u32) -> u32 {
+    let empty =
+        |n: u32| job.workers.iter().any(|worker| worker_number(&worker.id) == Some(n) && worker.tasks.is_empty());
+    let mut keep = desired;
+    while keep > 0 && empty(keep - 1) {
+        keep -= 1;
+    }
+    keep
+}
+
+fn measure(observed: &Observed, job: &JobStatus, sample: &Sample, previous: Option<&Sample>) -> JobSample {
+    let span = previous.filter(|previous| sample.continues(previous)).map(|first| Span { first, last: sample });
+    let estimates = span.as_ref().map(estimate).unwrap_or_default();
+    let stages = observed.stages.iter().map(|stage| {
+        let known = estimates.iter().find(|estimate| estimate.name == stage.name);
+        StageSample {
+            name: stage.name.clone(),
+            parallelism: u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX),
+            busy: known.map_or(0.0, |known| known.busy),
+            backpressured: known.map_or(0.0, |known| known.backpressured),
+            idle: known.map_or(0.0, |known| known.idle),
+            records_in_per_s: known.map_or(0.0, |known| known.observed_per_s),
+        }
+    });
+    let stages: Vec<StageSample> = stages.collect();
+    let sources = || observed.stages.iter().filter(|stage| stage.source);
+    let tasks = || sources().flat_map(|stage| &stage.tasks);
+    let some = tasks().next().is_some();
+    JobSample {
+        state: Some(job.state),
+        offered_per_s: tasks().map(|task| task.offered_per_s).sum::<Option<f64>>().filter(|_| some),
+        processed_per_s: sources()
+            .filter_map(|source| stages.iter().find(|stage| stage.name == source.name))
+            .map(|stage| stage.records_in_per_s)
+            .sum(),
+        lag_records: tasks().map(|task| task.lag_records).sum::<Option<u64>>().filter(|_| some),
+        workers: registered(job),
+        workers_desired: observed.workers_desired,
+        generation: job.generation,
+        recoveries: job.recoveries,
+        late_rows: job.late_rows,
+        epoch: job.checkpoint.as_ref().map(|checkpoint| checkpoint.epoch),
+        stages,
+    }
+}
