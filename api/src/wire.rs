@@ -251,6 +251,8 @@ pub struct RescaleStatus {
     pub duration_ms: Option<u64>,
     /// Key groups of all stages whose owner changed.
     pub groups_moved: u32,
+    /// The least number any balanced owner tables would have moved.
+    pub groups_moved_min: u32,
 }
 
 /// Asks a job to stop.

@@ -211,9 +211,6 @@ pub struct CoordinatorArgs {
     /// Work folder with job.json
     #[arg(long)]
     pub workdir: PathBuf,
-    /// Process that must live as long as this one
-    #[arg(long)]
-    pub parent: u32,
 }
 
 #[derive(ClapArgs)]
@@ -227,7 +224,4 @@ pub struct WorkerArgs {
     /// Work folder of the job
     #[arg(long)]
     pub workdir: PathBuf,
-    /// Process that must live as long as this one
-    #[arg(long)]
-    pub parent: u32,
 }

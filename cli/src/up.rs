@@ -4,3 +4,12 @@ pub mod headless;
 pub mod model;
 pub mod summary;
 pub mod view;
+
+use anyhow::Result;
+
+use crate::args::UpArgs;
+
+/// Runs a job under the operator.
+pub fn up(_args: UpArgs) -> Result<()> {
+    anyhow::bail!("being built")
+}

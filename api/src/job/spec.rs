@@ -262,3 +262,46 @@ fn one() -> u32 {
 fn default_key_groups() -> u32 {
     256
 }
+
+impl Default for Spec {
+    /// What a manifest without any field but `sql` means.
+    fn default() -> Self {
+        Self {
+            sql: Sql::default(),
+            variables: Vec::new(),
+            image: None,
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
+            service_account_name: None,
+            settings: Vec::new(),
+            key_groups: default_key_groups(),
+            parallelism: one(),
+            stages: Vec::new(),
+            slots_per_worker: one(),
+            autoscaling: Autoscaling::default(),
+            rescale: Rescale::default(),
+            state: State::default(),
+            store: None,
+            checkpoint: Checkpoint::default(),
+            restart: Restart::default(),
+            start_from: StartFrom::default(),
+            upgrade: Upgrade::default(),
+            suspend: false,
+            deletion_policy: DeletionPolicy::default(),
+            worker: Worker::default(),
+            coordinator: Coordinator::default(),
+        }
+    }
+}
+
+impl StreamJob {
+    /// A job that is nothing but SQL text.
+    pub fn from_sql(name: &str, sql: String) -> Self {
+        Self {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            metadata: Metadata { name: name.to_owned(), ..Metadata::default() },
+            spec: Spec { sql: Sql { inline: Some(sql), ..Sql::default() }, ..Spec::default() },
+        }
+    }
+}

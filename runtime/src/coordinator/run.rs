@@ -28,8 +28,8 @@ use crate::worker::chain;
 
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
-/// How long the last answers of the API may take once the job is over.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long the coordinator waits for someone to ask how the job ended.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Why a coordinator cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -260,9 +260,18 @@ impl Loop {
         write_private(&self.workdir.outcome_file(), &outcome)?;
         self.commands.clear();
         let deadline = tokio::time::Instant::now() + LINGER;
+        let mut told = false;
         while let Ok(Some(call)) = tokio::time::timeout_at(deadline, from_api.recv()).await {
+            // The stages are asked for after the job; whoever polls asks both.
+            let last = told && matches!(call, Call::Stages(_));
+            told |= matches!(call, Call::Job(_));
             let _ = self.call(call);
+            if last {
+                break;
+            }
         }
+        // Lets the last answer leave.
+        let _ = tokio::time::timeout(Duration::from_millis(100), std::future::pending::<()>()).await;
         Ok(())
     }
 }

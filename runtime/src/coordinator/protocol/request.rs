@@ -82,6 +82,7 @@ impl Coordinator {
             requested_at_ms: now_ms,
             duration_ms: None,
             groups_moved: 0,
+            groups_moved_min: 0,
         };
         if to == self.parallelism {
             let done = RescaleStatus { state: "done".into(), duration_ms: Some(0), ..status };
@@ -128,24 +129,26 @@ impl Coordinator {
             return;
         }
         self.intent = None;
-        let moved = self.groups_moved();
+        let (moved, least) = self.groups_moved();
         self.totals.rescales += 1;
         self.totals.groups_moved += u64::from(moved);
         if let Some(status) = self.rescales.front_mut() {
             status.state = "done".into();
             status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
-            status.groups_moved = moved;
+            (status.groups_moved, status.groups_moved_min) = (moved, least);
         }
     }
 
-    /// Key groups of all stages whose owner is not the one of the last checkpoint.
-    fn groups_moved(&self) -> u32 {
-        let Some((manifest, _)) = &self.last else { return 0 };
+    /// Key groups of all stages whose owner is not the one of the last checkpoint, and the least number that had to change it.
+    fn groups_moved(&self) -> (u32, u32) {
+        let Some((manifest, _)) = &self.last else { return (0, 0) };
         let moved = |stage: &crate::message::StageDeployment| {
-            let old = manifest.stages.iter().find(|old| old.name == stage.name)?;
-            Some(stage.table.owners.iter().zip(&old.table.owners).filter(|(new, old)| new != old).count() as u32)
+            let old = &manifest.stage(&stage.name)?.table;
+            let tasks: Vec<_> = stage.tasks.iter().map(|placed| placed.task).collect();
+            Some((old.moved(&stage.table) as u32, old.minimum_moves(&tasks) as u32))
         };
-        self.deployment.iter().filter_map(moved).sum()
+        let all = self.deployment.iter().filter_map(moved);
+        all.fold((0, 0), |sum, (moved, least)| (sum.0 + moved, sum.1 + least))
     }
 
     /// A rescale under way will not be finished.
