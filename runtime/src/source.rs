@@ -38,7 +38,8 @@ pub struct Split {
 /// What a poll gives.
 #[derive(Debug)]
 pub enum Poll {
-    /// Rows (never 0), all of `split` if it is some.
+    /// Rows (never 0), all of `split` if it is some. If it is none, the task reads all its splits merged in order
+    /// of event time: the rows stand for every split of the task.
     Rows { rows: RecordBatch, split: Option<u32> },
     /// This split has ended and holds no watermark any more. Poll again.
     Finished { split: u32 },
