@@ -30,6 +30,12 @@ pub fn all() -> Vec<ConnectorDoc> {
     vec![
         ConnectorDoc { name: "blackhole", doc: "Takes rows and forgets them.", source: None, sink: Some(&[]) },
         ConnectorDoc {
+            name: "datagen",
+            doc: "Generates random or sequential values by row number.",
+            source: Some(source::datagen::options()),
+            sink: None,
+        },
+        ConnectorDoc {
             name: "filesystem",
             doc: "Files of csv or json records; written ones appear when their checkpoint commits them.",
             source: Some(source::filesystem::options()),
@@ -62,6 +68,7 @@ pub enum Role {
 /// The source connector of this name.
 pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
     match name {
+        "datagen" => Some(Arc::new(source::datagen::Datagen)),
         "filesystem" => Some(Arc::new(source::filesystem::Filesystem)),
         "nexmark" => Some(Arc::new(source::nexmark::Nexmark)),
         _ => None,

@@ -1,11 +1,14 @@
 //! Sources: tables that are read. A table's input is cut into *splits*; a task reads the splits it is given, from the
 //! positions it is given, and says where it is when asked. Everything is a function of (split, position, `now_ms`).
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use millstream_sql::graph::TableSpec;
 use serde::{Deserialize, Serialize};
 
+pub mod datagen;
 pub mod filesystem;
 pub mod nexmark;
+mod paced;
 pub mod schedule;
 mod strides;
 
@@ -13,6 +16,11 @@ mod strides;
 /// those that projection push-down has taken out. Formats that find columns by position (csv without header) need it;
 /// without it the schema's own columns are all there are.
 pub const DECLARED_COLUMNS: &str = "declared_columns";
+
+/// All declared physical columns of a source table, if the planner has said which.
+pub fn declared_columns(schema: &Schema) -> Option<Vec<String>> {
+    serde_json::from_str(schema.metadata().get(DECLARED_COLUMNS)?).ok()
+}
 
 /// A part of a table's input that one task reads. Splits of a table never overlap and together are the whole input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +38,8 @@ pub struct Split {
 /// What a poll gives.
 #[derive(Debug)]
 pub enum Poll {
-    /// Rows (never 0), all of `split` if it is some.
+    /// Rows (never 0), all of `split` if it is some. If it is none, the task reads all its splits merged in order
+    /// of event time: the rows stand for every split of the task.
     Rows { rows: RecordBatch, split: Option<u32> },
     /// This split has ended and holds no watermark any more. Poll again.
     Finished { split: u32 },

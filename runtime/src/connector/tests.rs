@@ -68,7 +68,8 @@ fn the_registry_agrees_with_its_docs() {
 #[test]
 fn error_texts() {
     let nexmark = |option: (&'static str, &'static str)| vec![("nexmark.table", "bid"), option];
-    let cases: Vec<(Role, &str, Vec<(&str, &str)>, &str)> = vec![
+    type Case<'c> = (Role, &'c str, Vec<(&'c str, &'c str)>, &'c str);
+    let cases: Vec<Case> = vec![
         (
             Role::Source,
             "nexmrak",

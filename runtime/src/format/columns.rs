@@ -52,9 +52,9 @@ impl Rows {
         Some(Self { schema, builders, rows: 0, bad: vec![] })
     }
 
-    /// Good rows so far.
-    pub fn len(&self) -> usize {
-        self.rows - self.bad.len()
+    /// Rows so far, bad ones included.
+    pub fn len_with_bad(&self) -> usize {
+        self.rows
     }
 
     /// Whether a column is TEXT, where an empty cell is a value.
@@ -109,7 +109,7 @@ impl Rows {
             let good = good.into();
             columns = columns.iter().map(|column| filter(column, &good)).collect::<Result<_, _>>()?;
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows - self.bad.len()));
         (self.rows, self.bad) = (0, vec![]);
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
     }

@@ -13,7 +13,7 @@ use crate::connector::sql_type;
 use crate::format::columns::is_readable;
 use crate::format::csv::{self, Layout};
 use crate::format::{self, Format};
-use crate::source::{Connector, Context, DECLARED_COLUMNS, Error, Split};
+use crate::source::{Connector, Context, Error, Split, declared_columns};
 
 mod dead_letter;
 mod reader;
@@ -203,10 +203,7 @@ impl Table {
     fn layout(&self, path: &Path, file: &mut impl BufRead) -> Result<(u64, Option<Layout>), Error> {
         let Format::Csv(dialect) = &self.format else { return Ok((0, None)) };
         if !dialect.header {
-            let declared =
-                self.schema.metadata().get(DECLARED_COLUMNS).and_then(|text| serde_json::from_str(text).ok());
-            let names = || self.schema.fields().iter().map(|field| field.name().clone()).collect();
-            let names: Vec<String> = declared.unwrap_or_else(names);
+            let names = declared_columns(&self.schema).unwrap_or_else(|| self.all_names());
             let layout = Layout::by_name(&names, &self.schema);
             return layout.map(|layout| (0, Some(layout))).map_err(|name| self.no_column(path, &name, &names));
         }

@@ -39,7 +39,8 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn both_formats() {
     let csv = [("format", "csv"), ("csv.header", "true"), ("csv.null-literal", "NA")];
-    let cases: [(&[(&str, &str)], &str, &str); 2] = [
+    type Case<'c> = (&'c [(&'c str, &'c str)], &'c str, &'c str);
+    let cases: [Case; 2] = [
         (
             &[],
             "json",

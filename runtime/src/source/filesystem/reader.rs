@@ -60,7 +60,7 @@ impl Reader {
     /// Reads until the batch is full or the split ends; whether it ended.
     fn read(&mut self, open: &mut Open) -> Result<bool, Error> {
         let failed = |error| unreadable(&open.range.path, error);
-        while self.rows.len() < self.batch_rows {
+        while self.rows.len_with_bad() < self.batch_rows {
             let Some((line, record)) = open.records.next().map_err(failed)? else { return Ok(true) };
             let read = match (&self.table.format, &open.layout) {
                 (Format::Csv(dialect), Some(layout)) => csv::read(dialect, layout, record, &mut self.rows),
@@ -100,19 +100,23 @@ impl Source for Reader {
                 None => return Ok(Poll::End),
             },
         };
-        let ended = self.read(&mut open)?;
-        if let Some(letters) = &mut self.dead_letter {
-            letters.flush()?;
-        }
+        let (rows, ended) = loop {
+            let ended = self.read(&mut open)?;
+            if let Some(letters) = &mut self.dead_letter {
+                letters.flush()?;
+            }
+            let rows = self.rows.finish().map_err(|error| {
+                Error::Record(format!("table \"{}\": cannot make a batch: {error}", self.table.name))
+            })?;
+            // A whole batch of malformed records: go on.
+            if ended || rows.num_rows() > 0 {
+                break (rows, ended);
+            }
+        };
         let split = &mut self.splits[open.index];
         split.position = open.records.position().into();
         let id = split.id;
-        let is_empty = self.rows.len() == 0;
-        let rows = self
-            .rows
-            .finish()
-            .map_err(|error| Error::Record(format!("table \"{}\": cannot make a batch: {error}", self.table.name)))?;
-        if is_empty && ended {
+        if rows.num_rows() == 0 && ended {
             split.finished = true;
             return Ok(Poll::Finished { split: id });
         }

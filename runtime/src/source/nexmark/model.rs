@@ -212,24 +212,20 @@ impl Prices {
     }
 }
 
-/// `count` letters from a chain of random words.
+/// `count` letters from a chain of random words, eight at a time.
 fn letters(seed: u64, count: usize, text: &mut Vec<u8>) {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz aeiou";
-    let mut bits = seed;
-    for index in 0..count {
-        if index % 12 == 0 {
-            bits = mix(seed.wrapping_add(index as u64));
-        }
-        text.push(ALPHABET[usize::from((bits & 31) as u8)]);
-        bits >>= 5;
+    const LOW: u64 = 0x0F0F_0F0F_0F0F_0F0F;
+    const HIGH: u64 = 0x0707_0707_0707_0707;
+    const A: u64 = 0x6161_6161_6161_6161;
+    let end = text.len() + count;
+    let mut chain = seed;
+    while text.len() < end {
+        chain = mix(chain);
+        // Each byte becomes 'a' + 0..=22: no carry from one to the next.
+        let eight = A + (chain & LOW) + ((chain >> 4) & HIGH);
+        text.extend_from_slice(&eight.to_le_bytes());
     }
-}
-
-/// Letters without blanks.
-fn letters_of_a_word(seed: u64, count: usize, text: &mut Vec<u8>) {
-    let start = text.len();
-    letters(seed, count, text);
-    text[start..].iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+    text.truncate(end);
 }
 
 fn digits(mut value: u64, count: usize, text: &mut Vec<u8>) {
@@ -250,9 +246,9 @@ pub fn name(number: u64, text: &mut Vec<u8>) {
 
 pub fn email(number: u64, text: &mut Vec<u8>) {
     let bits = random(number, Purpose::Email);
-    letters_of_a_word(bits, 7, text);
+    letters(bits, 7, text);
     text.push(b'@');
-    letters_of_a_word(bits.rotate_left(32), 5, text);
+    letters(bits.rotate_left(32), 5, text);
     text.extend_from_slice(b".com");
 }
 
@@ -316,7 +312,7 @@ pub fn url(number: u64, text: &mut Vec<u8>) {
     let seed = random(channel, Purpose::Url);
     text.extend_from_slice(b"https://www.nexmark.com/");
     for part in 0..3 {
-        letters_of_a_word(seed.wrapping_add(part), 5, text);
+        letters(seed.wrapping_add(part), 5, text);
         text.push(b'/');
     }
     text.extend_from_slice(b"item.htm?query=1");

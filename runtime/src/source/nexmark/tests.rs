@@ -194,16 +194,3 @@ fn wrong_columns_are_user_errors() {
         "table \"t\": column \"when\": a nexmark 'bid' table has only auction, bidder, price, channel, url, extra, dateTime"
     );
 }
-
-#[test]
-#[ignore = "a measurement; run with --release --nocapture"]
-fn speed() {
-    use crate::clock::{Clock, SystemClock};
-    for columns in [vec!["auction", "price"], every_column("bid")] {
-        let table = table("bid", &columns, &[("nexmark.events", "20000000")]);
-        let (clock, mut source) = (SystemClock::default(), open(&table, strides::splits(257), 8192));
-        let started_us = clock.now_us();
-        while matches!(source.poll(START_MS).unwrap(), Poll::Rows { .. }) {}
-        eprintln!("{columns:?}: {} M events/s", 20_000_000 / (clock.now_us() - started_us));
-    }
-}
