@@ -19,6 +19,8 @@ pub struct Observed {
     pub rescales: Vec<RescaleStatus>,
     /// Workers the platform is told to run.
     pub workers_desired: u32,
+    /// The coordinator has ended without an error and will not be started again: the job is over.
+    pub coordinator_done: bool,
 }
 
 /// A place that runs a coordinator and `w0`, `w1`, ... for one job.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 use millstream_operator::control::Report;
-use ratatui::DefaultTerminal;
+use ratatui::Terminal;
+use ratatui::backend::Backend;
 use tokio::sync::{mpsc, watch};
 
 use super::model::Model;
@@ -50,15 +51,18 @@ pub async fn show(
     shown.map(|()| model)
 }
 
-async fn watch_reports(
-    terminal: &mut DefaultTerminal,
+async fn watch_reports<B: Backend>(
+    terminal: &mut Terminal<B>,
     model: &mut Model,
     reports: &mut mpsc::Receiver<Report>,
     keys: &mut mpsc::Receiver<Key>,
     stop: &watch::Sender<bool>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    B::Error: Send + Sync + 'static,
+{
     loop {
-        terminal.draw(|frame| draw(frame, model))?;
+        terminal.draw(|frame| draw(frame, model)).map_err(io::Error::other)?;
         tokio::select! {
             report = reports.recv() => match report {
                 Some(report) => model.update(&report),
@@ -74,7 +78,7 @@ async fn watch_reports(
             },
         }
         if model.ended {
-            terminal.draw(|frame| draw(frame, model))?;
+            terminal.draw(|frame| draw(frame, model)).map_err(io::Error::other)?;
             return Ok(());
         }
     }

@@ -62,7 +62,7 @@ pub struct Inputs {
     pub restart_s: f64,
     /// Rows a second the stage took.
     pub observed_per_s: f64,
-    /// Rows a second of useful time one task takes.
+    /// Rows a second of useful time one task takes, its configured limit at most.
     pub true_rate_per_task: Option<f64>,
     /// Wanted share of busy time.
     pub target_utilization: f64,

@@ -89,8 +89,16 @@ impl Measured<'_> {
             .collect()
     }
 
+    /// Rows a second all tasks took, by each task's own clock: its counters may be a heartbeat older than the sample.
     fn observed_per_s(&self) -> f64 {
-        self.grown(|task| task.counters.records_in) as f64 / self.seconds
+        let pairs = self.now.tasks.iter().zip(&self.then.tasks).map(|(now, then)| (&now.counters, &then.counters));
+        pairs
+            .map(|(now, then)| {
+                (now.records_in.saturating_sub(then.records_in), now.elapsed_us.saturating_sub(then.elapsed_us))
+            })
+            .filter(|(_, elapsed_us)| *elapsed_us > 0)
+            .map(|(records, elapsed_us)| records as f64 * 1e6 / elapsed_us as f64)
+            .sum()
     }
 
     fn node(&self, all: &[Measured<'_>], place: &BTreeMap<usize, usize>) -> Node {
@@ -134,7 +142,9 @@ impl Measured<'_> {
             .iter()
             .zip(&self.then.tasks)
             .map(|(now, then)| (&now.counters, &then.counters))
-            .map(|(now, then)| (now.records_in - then.records_in, now.busy_us - then.busy_us))
+            .map(|(now, then)| {
+                (now.records_in.saturating_sub(then.records_in), now.busy_us.saturating_sub(then.busy_us))
+            })
             .collect();
         let busy = self.shares(|task| task.counters.busy_us);
         StageEstimate {

@@ -219,6 +219,36 @@ fn without_information_nothing_moves() {
 }
 
 #[test]
+fn a_limit_binds_also_while_nobody_waits_for_it() {
+    let mut plant = Plant::new(6, |tasks| 500_000.0 * f64::from(tasks));
+    let mut policy = policy(16);
+    let said = |plant: &mut Plant, policy: &Policy| {
+        let mut window = Window::new();
+        for _ in 0..20 {
+            window.push(plant.second(100_000.0), policy.window_ms);
+        }
+        recommend(&window, policy, plant.now_ms).stages[1].clone()
+    };
+    assert_eq!(said(&mut plant, &policy).to, 1, "the work alone would fit one task");
+    policy.rate_limits.insert("work".into(), 25_000.0);
+    let limited = said(&mut plant, &policy);
+    assert_eq!((limited.to, limited.inputs.true_rate_per_task), (6, Some(25_000.0)), "{limited:?}");
+}
+
+#[test]
+fn a_recorded_window_can_be_replayed() {
+    let (mut plant, policy, mut window) = (Plant::new(2, linear), policy(16), Window::new());
+    for _ in 0..20 {
+        window.push(plant.second(123_456.0), policy.window_ms);
+    }
+    let said = recommend(&window, &policy, plant.now_ms);
+    let recorded = serde_json::to_string(&(window, policy)).unwrap();
+    let (window, policy): (Window, Policy) = serde_json::from_str(&recorded).unwrap();
+    assert_eq!(recommend(&window, &policy, plant.now_ms), said);
+    assert_eq!(said.stages[1].reason, Reason::RateStep);
+}
+
+#[test]
 fn nothing_shrinks_while_the_backlog_is_high() {
     let mut plant = Plant::new(8, linear);
     plant.lag = 3e5;

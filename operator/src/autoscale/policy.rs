@@ -42,6 +42,10 @@ pub struct Policy {
     pub minor_change: f64,
     /// Key groups of the job.
     pub key_groups: u32,
+    /// Configured limits in rows a second and task, by stage: what a task did not have to wait for yet still binds it.
+    pub rate_limits: BTreeMap<String, f64>,
+    /// Limit of all other stages.
+    pub rate_limit: Option<f64>,
     /// Bounds of stages with their own entry.
     pub stages: BTreeMap<String, Bounds>,
     /// Bounds of all others.
@@ -64,6 +68,8 @@ impl Default for Policy {
             lag_limit_ms: 2_000,
             minor_change: 0.1,
             key_groups: 256,
+            rate_limits: BTreeMap::new(),
+            rate_limit: None,
             stages: BTreeMap::new(),
             others: Bounds { min: 1, max: 1 },
         }
@@ -74,5 +80,10 @@ impl Policy {
     /// Bounds of `stage`.
     pub fn bounds(&self, stage: &str) -> Bounds {
         self.stages.get(stage).copied().unwrap_or(self.others)
+    }
+
+    /// Rows a second that one task of `stage` can take, measured as `true_rate`.
+    pub fn capacity(&self, stage: &str, true_rate: f64) -> f64 {
+        self.rate_limits.get(stage).copied().or(self.rate_limit).map_or(true_rate, |limit| limit.min(true_rate))
     }
 }

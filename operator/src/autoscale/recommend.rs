@@ -204,7 +204,8 @@ struct Need {
 
 impl Need {
     fn of(stage: &StageEstimate, policy: &Policy) -> Option<Self> {
-        let (rate, steady, backlog) = (stage.true_rate?, stage.steady_per_s?, stage.backlog?);
+        let rate = policy.capacity(&stage.name, stage.true_rate?);
+        let (steady, backlog) = (stage.steady_per_s?, stage.backlog?);
         let catch_up_s = seconds(policy.catch_up_ms);
         let pause = steady * seconds(policy.restart_ms);
         let carried = steady / policy.target_utilization;
@@ -225,7 +226,7 @@ fn inputs(stage: &StageEstimate, job: &Job, policy: &Policy, (min, max, units): 
         catch_up_s: seconds(policy.catch_up_ms),
         restart_s: seconds(policy.restart_ms),
         observed_per_s: stage.observed_per_s,
-        true_rate_per_task: stage.true_rate,
+        true_rate_per_task: stage.true_rate.map(|rate| policy.capacity(&stage.name, rate)),
         target_utilization: policy.target_utilization,
         need: None,
         units,

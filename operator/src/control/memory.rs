@@ -1,18 +1,20 @@
 //! What the control loop remembers from turn to turn. All of it can be lost: the next turns rebuild it.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use millstream_api::id::{Epoch, Generation};
 
-use crate::autoscale::{History, Sample, Window};
+use crate::autoscale::{History, Recommendation, Sample, Window};
 
 /// State of the control loop.
 #[derive(Debug, Default)]
 pub struct Memory {
     pub(super) window: Window,
     pub(super) history: History,
-    /// The sample before, for rates of the reports.
-    pub(super) previous: Option<Sample>,
+    /// The last few samples, for rates of the reports: counters come with heartbeats, so a single second says little.
+    pub(super) recent: VecDeque<Sample>,
     pub(super) evaluated_at_ms: Option<i64>,
+    /// The last evaluation.
+    pub(super) said: Option<Recommendation>,
     /// What was decided and is not in force yet.
     pub(super) pending: Option<Pending>,
     /// A rescale was asked for at this generation; no other before that has passed.

@@ -49,6 +49,8 @@ impl Plan {
             lag_limit_ms: scaler.lag_limit.as_ms(),
             minor_change: f64::from(scaler.minor_change_percent) / 100.0,
             key_groups: spec.key_groups,
+            rate_limits: settings.stage_records_per_second.clone(),
+            rate_limit: settings.task_records_per_second,
             stages,
             others: Bounds { min: scaling.min_parallelism, max: scaling.max_parallelism },
             ..Policy::default()

@@ -4,7 +4,7 @@ use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::autoscale::Decision;
+use crate::autoscale::{Decision, Reason};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,12 +72,18 @@ pub struct StageSample {
     pub idle: f64,
     /// Rows a second taken.
     pub records_in_per_s: f64,
+    /// Tasks the last evaluation found necessary, fractional.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<f64>,
+    /// What the last evaluation said, also if that led to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }
 
 /// How it ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct End {
-    /// Final state of the job; absent if it was interrupted.
+    /// State of the job at the end; not a final one if the run was interrupted.
     pub state: Option<JobState>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

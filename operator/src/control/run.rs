@@ -19,7 +19,7 @@ const TURN: Duration = Duration::from_millis(1000);
 /// What a loop saw from beginning to end.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
-    /// Final state of the job; `None`: the loop was stopped before.
+    /// State of the job when the loop ended: a final one unless the loop was stopped; `None` if it was never seen.
     pub state: Option<JobState>,
     /// Why it failed.
     pub error: Option<String>,
@@ -93,9 +93,20 @@ pub async fn run<P: Platform>(
                 }
             }
         }
-        if let Some(job) = observed.job.filter(|job| job.state.is_final()) {
-            (outcome.state, outcome.error) = (Some(job.state), job.error);
-            return Ok(outcome);
+        match observed.job {
+            Some(job) => {
+                (outcome.state, outcome.error) = (Some(job.state), job.error);
+                if job.state.is_final() {
+                    return Ok(outcome);
+                }
+            }
+            // It ended between two turns. It does so without an error only when the job is over.
+            None if observed.coordinator_done => {
+                let asked = outcome.state == Some(JobState::Stopping);
+                outcome.state = Some(if asked { JobState::Stopped } else { JobState::Completed });
+                return Ok(outcome);
+            }
+            None => {}
         }
     }
 }

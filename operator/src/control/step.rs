@@ -19,6 +19,9 @@ const RESCALE_TIMEOUT_MS: i64 = 120_000;
 /// How long a task set must have run before workers it does not need are stopped.
 const SETTLED_MS: i64 = 3_000;
 
+/// Samples the rates of a report are taken over.
+const RECENT_SAMPLES: usize = 3;
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -47,9 +50,15 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
         return actions;
     };
     let sample = Sample { at_ms: now_ms, generation: job.generation, stages: observed.stages.clone() };
-    actions.push(tell(Event::Sample(measure(observed, job, &sample, memory.previous.as_ref()))));
+    actions.push(tell(Event::Sample(measure(observed, job, &sample, memory))));
     actions.extend(news(observed, job, memory).into_iter().map(tell));
-    memory.previous = Some(sample.clone());
+    if memory.recent.back().is_some_and(|newest| !sample.continues(newest)) {
+        memory.recent.clear();
+    }
+    memory.recent.push_back(sample.clone());
+    if memory.recent.len() > RECENT_SAMPLES {
+        memory.recent.pop_front();
+    }
     if job.state.is_final() {
         return actions;
     }
@@ -81,6 +90,9 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event>
             if let Some(duration_ms) = rescale.duration_ms {
                 memory.restart_ms = Some(i64::try_from(duration_ms).unwrap_or(i64::MAX));
             }
+            if rescale.state == "failed" {
+                memory.rescaling = None;
+            }
             events.push(Event::Rescale(rescale.clone()));
         }
     }
@@ -98,6 +110,7 @@ fn decide(plan: &Plan, memory: &mut Memory, job: &JobStatus, now_ms: i64) -> Vec
     let policy = Policy { restart_ms, ..plan.policy.clone() };
     let said = recommend(&memory.window, &policy, now_ms);
     let decisions = memory.history.decide(&said, job.generation, &policy);
+    memory.said = Some(said);
     if plan.mode == Mode::Auto && !decisions.is_empty() {
         let stages = decisions.iter().map(|decision| (decision.stage.clone(), decision.to)).collect();
         memory.pending = Some(Pending { stages, generation: job.generation, since_ms: now_ms });
@@ -158,11 +171,13 @@ fn empty_from(job: &JobStatus, desired: u32) -> u32 {
     keep
 }
 
-fn measure(observed: &Observed, job: &JobStatus, sample: &Sample, previous: Option<&Sample>) -> JobSample {
-    let span = previous.filter(|previous| sample.continues(previous)).map(|first| Span { first, last: sample });
+fn measure(observed: &Observed, job: &JobStatus, sample: &Sample, memory: &Memory) -> JobSample {
+    let span =
+        memory.recent.front().filter(|previous| sample.continues(previous)).map(|first| Span { first, last: sample });
     let estimates = span.as_ref().map(estimate).unwrap_or_default();
     let stages = observed.stages.iter().map(|stage| {
         let known = estimates.iter().find(|estimate| estimate.name == stage.name);
+        let said = memory.said.iter().flat_map(|said| &said.stages).find(|said| said.stage == stage.name);
         StageSample {
             name: stage.name.clone(),
             parallelism: u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX),
@@ -170,6 +185,8 @@ fn measure(observed: &Observed, job: &JobStatus, sample: &Sample, previous: Opti
             backpressured: known.map_or(0.0, |known| known.backpressured),
             idle: known.map_or(0.0, |known| known.idle),
             records_in_per_s: known.map_or(0.0, |known| known.observed_per_s),
+            need: said.and_then(|said| said.inputs.need),
+            reason: said.map(|said| said.reason),
         }
     });
     let stages: Vec<StageSample> = stages.collect();

@@ -39,6 +39,7 @@ pub struct LocalPlatform {
     client: Client,
     launch: Launch,
     workers: u32,
+    coordinator_done: bool,
 }
 
 /// Name of worker number `n`.
@@ -57,7 +58,7 @@ impl LocalPlatform {
         let client = Client::in_workdir(workdir)?;
         let (mut processes, events) = LocalProcesses::new();
         processes.start(ProcessSpec { name: COORDINATOR.into(), ..launch.coordinator.clone() })?;
-        let mut platform = Self { processes, events, client, launch, workers: 0 };
+        let mut platform = Self { processes, events, client, launch, workers: 0, coordinator_done: false };
         platform.grow(workers)?;
         Ok(platform)
     }
@@ -83,8 +84,12 @@ impl LocalPlatform {
     /// Reads what happened to the processes; an end that no restart cures is an error.
     fn drain_events(&mut self) -> Result<(), Error> {
         while let Ok(event) = self.events.try_recv() {
-            if let ProcessEvent::Exited { name, code: code @ USER_ERROR, log, .. } = event {
-                return Err(Error::Fatal { name, code, log });
+            match event {
+                ProcessEvent::Exited { name, code: code @ USER_ERROR, log, .. } => {
+                    return Err(Error::Fatal { name, code, log });
+                }
+                ProcessEvent::Exited { name, code: 0, .. } if name == COORDINATOR => self.coordinator_done = true,
+                _ => {}
             }
         }
         Ok(())
@@ -94,15 +99,16 @@ impl LocalPlatform {
 impl Platform for LocalPlatform {
     async fn observe(&mut self) -> Result<Observed, Error> {
         self.drain_events()?;
-        let workers_desired = self.workers;
+        let (workers_desired, coordinator_done) = (self.workers, self.coordinator_done);
         let (job, stages, rescales) = tokio::join!(self.client.job(), self.client.stages(), self.client.rescales());
         match (job, stages) {
             (Ok(job), Ok(stages)) => {
-                Ok(Observed { job: Some(job), stages, rescales: rescales.unwrap_or_default(), workers_desired })
+                let (job, rescales) = (Some(job), rescales.unwrap_or_default());
+                Ok(Observed { job, stages, rescales, workers_desired, coordinator_done })
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::debug!(%error, "the coordinator does not answer");
-                Ok(Observed { workers_desired, ..Observed::default() })
+                Ok(Observed { workers_desired, coordinator_done, ..Observed::default() })
             }
         }
     }

@@ -1,11 +1,12 @@
 //! Drawing. A pure function of the model.
+use millstream_operator::autoscale::Reason;
 use millstream_operator::autoscale::explain::thousands;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, GraphType, LegendPosition, Paragraph, Wrap};
+use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, GraphType, Paragraph, Wrap};
 
 use super::text::{bytes, ceiling, cells, short, spark};
 use crate::up::model::Model;
@@ -113,22 +114,25 @@ fn rates(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let top =
         if offered_most > 0.0 { processed_most.min(2.0 * offered_most).max(offered_most) } else { processed_most };
     let top = ceiling(top * 1.05);
-    let set = |name, color, points| {
+    let set = |color, points| {
         let style = Style::new().fg(color);
-        Dataset::default().name(name).marker(Marker::Braille).graph_type(GraphType::Line).style(style).data(points)
+        Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line).style(style).data(points)
     };
     let lags: Vec<f64> = seen.iter().map(|point| point.lag).collect();
     let quiet = Style::new().fg(QUIET);
     let time = |second: f64| Span::styled(clock((second * 1e3) as i64), quiet);
-    let block = frame_of(" records/s ".to_owned()).title_bottom(Line::from(vec![
+    let legend = Line::from(vec![
+        Span::styled(" ━ offered", Style::new().fg(OFFERED)),
+        Span::styled(" ━ processed ", Style::new().fg(PROCESSED)),
+    ]);
+    let block = frame_of(" records/s ".to_owned()).title(legend).title_bottom(Line::from(vec![
         Span::styled(" lag ", quiet),
         Span::styled(spark(&lags, usize::from(area.width.saturating_sub(30)), 0.0), Style::new().fg(BLOCKED)),
         Span::styled(format!(" {} ", thousands(lags.last().copied().unwrap_or(0.0))), quiet),
     ]));
-    let chart = Chart::new(vec![set("offered", OFFERED, &offered), set("processed", PROCESSED, &processed)])
+    let chart = Chart::new(vec![set(OFFERED, &offered), set(PROCESSED, &processed)])
         .block(block)
-        .legend_position(Some(LegendPosition::TopLeft))
-        .hidden_legend_constraints((Constraint::Ratio(1, 2), Constraint::Ratio(3, 4)))
+        .legend_position(None)
         .x_axis(Axis::default().style(quiet).bounds([start, end]).labels([
             time(start),
             time((start + end) / 2.0),
@@ -145,14 +149,15 @@ fn rates(frame: &mut Frame<'_>, model: &Model, area: Rect) {
 fn stage_table(model: &Model, area: Rect) -> Paragraph<'static> {
     let wide = area.width >= WIDE;
     let inner = usize::from(area.width.saturating_sub(2));
-    let history = if wide { 22 } else { 0 };
+    let history = if wide { 16 } else { 0 };
     let name = model.sample.stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0).clamp(8, 24);
     // Name, tasks, rate and three percentages take a fixed width; the bar gets the rest.
-    let fixed = (1 + name + 1) + 5 + 11 + 18 + if wide { history + 1 } else { 0 };
+    let fixed = (1 + name + 1) + 5 + 11 + 18 + if wide { history + 1 + 14 } else { 0 };
     let bar = inner.saturating_sub(fixed).clamp(4, 60);
     let quiet = Style::new().fg(QUIET);
     let over_time = if wide { format!(" {:history$}", "tasks over time") } else { String::new() };
-    let title = format!(" {:name$} tasks{over_time} {:>9} {:bar$}  busy  wait  idle", "stage", "in/s", "");
+    let judged = if wide { format!("  {:<12}", "autoscaler") } else { String::new() };
+    let title = format!(" {:name$} tasks{over_time} {:>9} {:bar$}  busy  wait  idle{judged}", "stage", "in/s", "");
     let mut lines = vec![Line::styled(title, quiet)];
     let most = model.parallelism.values().flatten().copied().max().map_or(0.0, f64::from);
     for stage in &model.sample.stages {
@@ -179,9 +184,29 @@ fn stage_table(model: &Model, area: Rect) -> Paragraph<'static> {
             Span::styled(percent(stage.backpressured), Style::new().fg(BLOCKED)),
             Span::styled(percent(stage.idle), quiet),
         ]);
+        if wide {
+            let said = stage.reason.map(verdict).unwrap_or_default();
+            spans.push(Span::styled(format!("  {said:<12.12}"), quiet));
+        }
         lines.push(Line::from(spans));
     }
     Paragraph::new(lines).block(frame_of(" stages ".to_owned()))
+}
+
+/// What the autoscaler last thought of a stage, in at most 12 characters.
+fn verdict(reason: Reason) -> &'static str {
+    match reason {
+        Reason::RateStep | Reason::BackPressure => "needs more",
+        Reason::Backlog => "backlog",
+        Reason::Underused => "needs less",
+        Reason::OutOfBounds => "out of range",
+        Reason::AtMaximum => "at maximum",
+        Reason::Skew => "skewed keys",
+        Reason::Lagging => "lag first",
+        Reason::MinorChange | Reason::Steady => "steady",
+        Reason::NoInformation => "no data",
+        Reason::WarmUp => "warming up",
+    }
 }
 
 fn decision_log(model: &Model) -> Paragraph<'static> {

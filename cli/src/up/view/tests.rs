@@ -29,6 +29,8 @@ fn story() -> Model {
             backpressured,
             idle: 1.0 - busy - backpressured,
             records_in_per_s: taken,
+            need: None,
+            reason: Some(Reason::Steady),
         };
         let blocked = if lag > 0.0 { 0.75 } else { 0.0 };
         let sample = JobSample {
@@ -120,12 +122,33 @@ fn the_story_fits_two_sizes() {
             rows.iter().filter(|row| row.chars().any(|c| ('\u{2801}'..'\u{28ff}').contains(&c))).count() >= 3,
             "{text}"
         );
-        assert!(row("window-1   ").contains("67 %   0 %  33 %│"), "{text}");
+        assert!(row("window-1   ").contains("67 %   0 %  33 %"), "{text}");
         assert!(row("source-bids").contains("·"), "{text}");
         assert_eq!(row("window-1   ").contains('▂'), width >= 96, "parallelism over time where there is room\n{text}");
+        assert_eq!(row("window-1   ").contains("  steady"), width >= 96, "{text}");
         assert!(text.contains("0:46 window-1 1 -> 6 RateStep: offered 100,000/s + backlog"), "{text}");
         assert!(row("q or Ctrl-C").starts_with(" q or"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_first_q_asks_and_the_second_leaves() {
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+    let (reporter, mut reports) = mpsc::channel(4);
+    let (keyboard, mut keys) = mpsc::channel(4);
+    let (stop, stopped) = watch::channel(false);
+    let mut model = Model::new("a", "Auto");
+    reporter.send(Report { at_ms: 5, event: Event::Sample(JobSample::default()) }).await.unwrap();
+    for key in [Key::Redraw, Key::Stop, Key::Stop] {
+        keyboard.send(key).await.unwrap();
+    }
+    watch_reports(&mut terminal, &mut model, &mut reports, &mut keys, &stop).await.unwrap();
+    assert!(*stopped.borrow() && model.stopping);
+    drop(reporter);
+    let (stop, stopped) = watch::channel(false);
+    watch_reports(&mut terminal, &mut model, &mut reports, &mut keys, &stop).await.unwrap();
+    assert!(!*stopped.borrow(), "the end of the reports is the end of the view");
+    assert_eq!(model.now_ms, 5);
 }
 
 #[test]
