@@ -56,6 +56,13 @@ fn a_predicate_that_is_no_boolean_is_an_error_that_names_the_op() {
 }
 
 #[test]
+fn an_event_time_that_is_no_timestamp_is_refused() {
+    let window = WindowSpec { size_ms: 10, slide_ms: 5, offset_ms: 0 };
+    let refused = run(OpKind::AssignWindows { window, rowtime: 1 }, &windowed(), vec![Some(1)]);
+    assert!(matches!(&refused, Err(Error::Unsupported { what, .. }) if what.contains("column value is Int64")));
+}
+
+#[test]
 fn windowed_ops_refuse_input_that_retracts() {
     use millstream_sql::graph::WindowTime;
     let input = schema(&[("start", time()), ("end", time())]);
