@@ -1,6 +1,6 @@
 //! From the plan's description of an op to the op.
-use arrow::datatypes::SchemaRef;
-use millstream_sql::graph::{OpKind, OpSpec};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use millstream_sql::graph::{OpKind, OpSpec, WindowTime};
 
 use super::group_aggregate::GroupAggregate;
 use super::join::Join;
@@ -39,6 +39,7 @@ pub fn build(
     if windowed && input_updating.contains(&true) {
         return Err(unsupported("a windowed op cannot take input that retracts"));
     }
+    check_times(&op.kind, input, input2).map_err(|what| unsupported(&what))?;
     Ok(match &op.kind {
         OpKind::Project { exprs } => Box::new(Project::new(op, exprs)),
         OpKind::Filter { predicate } => Box::new(Filter::new(op, predicate)),
@@ -62,4 +63,25 @@ pub fn build(
             Box::new(Join::new(op, [input, right], ([left_keys, right_keys], residual.clone()), settings)?)
         }
     })
+}
+
+/// Event times and window bounds are timestamps in milliseconds; anything else would be misread.
+fn check_times(kind: &OpKind, input: &SchemaRef, input2: Option<&SchemaRef>) -> Result<(), String> {
+    let check = |schema: &SchemaRef, column: usize| match schema.field(column).data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => Ok(()),
+        other => Err(format!("column {} is {other} and not a timestamp in milliseconds", schema.field(column).name())),
+    };
+    match kind {
+        OpKind::AssignWindows { rowtime, .. } => check(input, *rowtime),
+        OpKind::WindowAggregate { time: WindowTime::Assign { rowtime, .. }, .. } => check(input, *rowtime),
+        OpKind::WindowAggregate { time: WindowTime::Attached { start, end }, .. } => {
+            check(input, *start).and_then(|()| check(input, *end))
+        }
+        OpKind::WindowJoin { left_window, right_window, .. } => {
+            let right = input2.unwrap_or(input);
+            let left = check(input, left_window.0).and_then(|()| check(input, left_window.1));
+            left.and_then(|()| check(right, right_window.0)).and_then(|()| check(right, right_window.1))
+        }
+        _ => Ok(()),
+    }
 }

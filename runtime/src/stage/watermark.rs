@@ -154,6 +154,3 @@ impl Op for Watermark {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -109,5 +109,5 @@ fn distinct(set: &Multiset) -> i64 {
 fn divide(sum: i128, count: i128) -> Option<i128> {
     let (quotient, rest) = (sum.checked_div(count)?, sum.checked_rem(count)?);
     let away = rest.unsigned_abs() * 2 >= count.unsigned_abs();
-    Some(quotient + if away { (sum.signum() * count.signum()) as i128 } else { 0 })
+    Some(quotient + if away { sum.signum() * count.signum() } else { 0 })
 }

@@ -73,7 +73,7 @@ fn fold(table: &mut BTreeMap<String, Vec<String>>, output: &[Batch]) -> Result<(
     let mut rows = rows_of(output).into_iter();
     while let Some((kind, row)) = rows.next() {
         let before = match kind {
-            ChangeKind::Insert => table.insert(row[0].clone(), row.clone()).map_or(Ok(()), |old| Err(old)),
+            ChangeKind::Insert => table.insert(row[0].clone(), row.clone()).map_or(Ok(()), Err),
             ChangeKind::Delete => table.remove(&row[0]).filter(|old| *old == row).map(|_| ()).ok_or(row.clone()),
             ChangeKind::UpdateBefore => {
                 let (next, new) = rows.next().ok_or("an update without its end")?;
