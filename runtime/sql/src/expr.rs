@@ -15,6 +15,10 @@ impl Expr {
         Self { physical }
     }
 
+    pub(crate) fn physical(&self) -> &Arc<dyn PhysicalExpr> {
+        &self.physical
+    }
+
     /// One value per row of `batch`. Errors are those of the data (division by zero, overflow, bad cast).
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
         let value = self.physical.evaluate(batch).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;

@@ -15,6 +15,8 @@ pub struct StageGraph {
     pub edges: Vec<Edge>,
     /// The optimised logical plans, indented text, one per INSERT, for `explain`.
     pub logical: String,
+    /// What the text SETs, overridden by `PlanOptions::settings`.
+    pub settings: BTreeMap<String, String>,
     /// Hash of the whole graph (display form): equal on all processes of a job, and part of every manifest.
     pub fingerprint: u64,
 }
@@ -90,6 +92,10 @@ pub struct TableSpec {
     pub options: BTreeMap<String, String>,
     /// Physical columns in declared order; for a source only those that are read (projection pushed down).
     pub schema: SchemaRef,
+    /// Where the text declares the table, so that a connector's complaint can say so: line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
 }
 
 /// TUMBLE is `slide_ms == size_ms`.
