@@ -113,7 +113,9 @@ fn hash_columns(kind: &OpKind, port: usize) -> Vec<usize> {
         if keys.is_empty() { vec![window.0, window.1] } else { keys.to_vec() }
     };
     match kind {
-        OpKind::WindowAggregate { keys, time: WindowTime::Attached { start, end }, .. } => or_window(keys, (*start, *end)),
+        OpKind::WindowAggregate { keys, time: WindowTime::Attached { start, end }, .. } => {
+            or_window(keys, (*start, *end))
+        }
         OpKind::WindowAggregate { keys, .. } | OpKind::GroupAggregate { keys, .. } => keys.clone(),
         OpKind::WindowJoin { left_keys, left_window, .. } if port == 0 => or_window(left_keys, *left_window),
         OpKind::WindowJoin { right_keys, right_window, .. } => or_window(right_keys, *right_window),

@@ -63,7 +63,10 @@ impl Node {
         matches!(
             self.kind,
             NodeKind::Op(
-                OpKind::WindowAggregate { .. } | OpKind::GroupAggregate { .. } | OpKind::WindowJoin { .. } | OpKind::Join { .. }
+                OpKind::WindowAggregate { .. }
+                    | OpKind::GroupAggregate { .. }
+                    | OpKind::WindowJoin { .. }
+                    | OpKind::Join { .. }
             )
         )
     }
@@ -89,11 +92,20 @@ pub(crate) struct Dataflow {
 
 impl Dataflow {
     /// The node that does this; the one there is, if there is one.
-    pub(crate) fn add(&mut self, kind: NodeKind, inputs: Vec<NodeRef>, schema: SchemaRef, updating: bool, roles: Vec<Role>) -> NodeRef {
+    pub(crate) fn add(
+        &mut self,
+        kind: NodeKind,
+        inputs: Vec<NodeRef>,
+        schema: SchemaRef,
+        updating: bool,
+        roles: Vec<Role>,
+    ) -> NodeRef {
         let ids: Vec<usize> = inputs.iter().map(|input| input.id).collect();
         let key = format!("{kind:?} {ids:?} {:?}", schema.fields());
         let id = self.nodes.len();
-        Arc::clone(self.nodes.entry(key).or_insert_with(|| Arc::new(Node { id, kind, inputs, schema, updating, roles })))
+        Arc::clone(
+            self.nodes.entry(key).or_insert_with(|| Arc::new(Node { id, kind, inputs, schema, updating, roles })),
+        )
     }
 
     /// A node with one input that keeps its columns.

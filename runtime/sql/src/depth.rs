@@ -38,7 +38,8 @@ pub(crate) fn check(tokens: &Tokens) -> Result<(), Error> {
                 .help("move inner parts into a view"));
         }
         if levels.last().is_some_and(|level| level.height > MAX_HEIGHT) {
-            let message = format!("this expression nests too deep: more than {MAX_HEIGHT} operators depend on each other");
+            let message =
+                format!("this expression nests too deep: more than {MAX_HEIGHT} operators depend on each other");
             return Err(Error::at(Position::of(token), message).help("use IN (...) or split it over several views"));
         }
     }
@@ -60,7 +61,19 @@ impl Level {
                     self.in_from = false;
                 }
                 const OPERATORS: [&str; 14] = [
-                    "AND", "OR", "NOT", "XOR", "IS", "LIKE", "BETWEEN", "IN", "JOIN", "UNION", "EXCEPT", "INTERSECT", "AT",
+                    "AND",
+                    "OR",
+                    "NOT",
+                    "XOR",
+                    "IS",
+                    "LIKE",
+                    "BETWEEN",
+                    "IN",
+                    "JOIN",
+                    "UNION",
+                    "EXCEPT",
+                    "INTERSECT",
+                    "AT",
                     "COLLATE",
                 ];
                 self.height += usize::from(OPERATORS.iter().any(|operator| is_word(token, operator)));
@@ -106,6 +119,9 @@ mod tests {
 
     #[test]
     fn width_is_not_depth() {
-        assert!(check_text(&format!("SELECT a{} FROM t WHERE a IN (1{})", ", a + 1".repeat(5000), ", 2".repeat(5000))).is_ok());
+        assert!(
+            check_text(&format!("SELECT a{} FROM t WHERE a IN (1{})", ", a + 1".repeat(5000), ", 2".repeat(5000)))
+                .is_ok()
+        );
     }
 }

@@ -30,7 +30,10 @@ fn place_of(error: &DataFusionError) -> Position {
 
 fn diagnostic_place(diagnostic: &Diagnostic) -> Position {
     let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    diagnostic.span.map(|span| Position { line: narrow(span.start.line), column: narrow(span.start.column) }).unwrap_or_default()
+    diagnostic
+        .span
+        .map(|span| Position { line: narrow(span.start.line), column: narrow(span.start.column) })
+        .unwrap_or_default()
 }
 
 fn innermost(error: DataFusionError) -> DataFusionError {
@@ -74,13 +77,19 @@ fn unknown_column(field: &Column, valid: &[Column], tokens: &Tokens, place: Posi
     let position = find(&field.name, tokens, place);
     let Some(relation) = &field.relation else {
         let names = valid.iter().map(|column| column.name.as_str());
-        return Error::at(position, format!("unknown column \"{}\"", field.name)).help(advice(&field.name, "columns", names));
+        return Error::at(position, format!("unknown column \"{}\"", field.name)).help(advice(
+            &field.name,
+            "columns",
+            names,
+        ));
     };
-    let of_relation = |column: &&Column| column.relation.as_ref().is_some_and(|other| other.table() == relation.table());
+    let of_relation =
+        |column: &&Column| column.relation.as_ref().is_some_and(|other| other.table() == relation.table());
     let names: Vec<&str> = valid.iter().filter(of_relation).map(|column| column.name.as_str()).collect();
     let message = format!("unknown column \"{}.{}\"", relation.table(), field.name);
     if names.is_empty() {
-        let mut relations: Vec<&str> = valid.iter().filter_map(|column| Some(column.relation.as_ref()?.table())).collect();
+        let mut relations: Vec<&str> =
+            valid.iter().filter_map(|column| Some(column.relation.as_ref()?.table())).collect();
         relations.dedup();
         return Error::at(position, message).help(advice(relation.table(), "tables here", relations));
     }
@@ -102,10 +111,13 @@ fn plan_error(message: &str, tokens: &Tokens, catalog: &Catalog) -> Error {
         let position = name.and_then(|name| tokens.find_name(name)).unwrap_or_default();
         return Error::at(position, message).help(first_line(rest).to_owned());
     }
-    if let Some((message, help)) = message.split_once(" No function matches the given name and argument types") {
+    if message.to_lowercase().contains("require unique expression names") {
+        return Error::somewhere("two selected columns have the same name")
+            .help("give one of them another name with AS");
+    }
+    if let Some((_, help)) = message.split_once(" No function matches the given name and argument types") {
         let call = between(help, "'", "'").unwrap_or_default();
         let position = call.split('(').next().and_then(|name| tokens.find_name(name)).unwrap_or_default();
-        let _ = message;
         return Error::at(position, format!("no function {} with these argument types", shorten(call)))
             .help("CAST the arguments to the types it takes");
     }

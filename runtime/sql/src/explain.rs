@@ -3,9 +3,7 @@ use std::fmt::Write;
 
 use arrow::datatypes::Schema;
 
-use crate::graph::{
-    Aggregate, AggregateFunction, Edge, OpKind, OpSpec, Partition, StageGraph, TableSpec, WindowTime,
-};
+use crate::graph::{Aggregate, AggregateFunction, Edge, OpKind, OpSpec, Partition, StageGraph, TableSpec, WindowTime};
 use crate::types::sql_name;
 
 /// The logical plans and the stage graph: stages with their ops, exchanges with their keys, change kinds.
@@ -92,7 +90,9 @@ fn describe_output(op: &OpSpec) -> String {
 }
 
 fn name(schema: Option<&Schema>, column: usize) -> String {
-    schema.and_then(|schema| schema.fields().get(column)).map_or_else(|| format!("#{column}"), |field| field.name().clone())
+    schema
+        .and_then(|schema| schema.fields().get(column))
+        .map_or_else(|| format!("#{column}"), |field| field.name().clone())
 }
 
 fn names(schema: Option<&Schema>, columns: &[usize]) -> String {
@@ -120,7 +120,9 @@ fn describe(kind: &OpKind, input: Option<&Schema>, right: Option<&Schema>) -> St
             };
             format!("aggregate per {window}{}", describe_groups(input, keys, aggregates))
         }
-        OpKind::GroupAggregate { keys, aggregates } => format!("aggregate running{}", describe_groups(input, keys, aggregates)),
+        OpKind::GroupAggregate { keys, aggregates } => {
+            format!("aggregate running{}", describe_groups(input, keys, aggregates))
+        }
         OpKind::WindowJoin { left_keys, right_keys, left_window, right_window, residual } => format!(
             "join per window {} = {}{}{}",
             names(input, &[left_window.0, left_window.1]),

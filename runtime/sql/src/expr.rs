@@ -15,9 +15,8 @@ impl Expr {
         Self { physical }
     }
 
-    /// The value of a column.
-    pub fn column(name: &str, index: usize) -> Self {
-        Self::new(Arc::new(datafusion::physical_expr::expressions::Column::new(name, index)))
+    pub(crate) fn physical(&self) -> &Arc<dyn PhysicalExpr> {
+        &self.physical
     }
 
     /// One value per row of `batch`. Errors are those of the data (division by zero, overflow, bad cast).

@@ -7,6 +7,7 @@ use datafusion::functions_aggregate::{count::count_udaf, min_max, sum::sum_udaf}
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Volatility};
 
 mod avg;
+mod flink;
 mod math;
 
 /// Functions by lower-case name.
@@ -25,7 +26,7 @@ impl Functions {
             }
             scalar.insert(function.name().to_lowercase(), function);
         }
-        for function in math::all() {
+        for function in math::all().chain(flink::all()) {
             scalar.insert(function.name().to_owned(), function);
         }
         let aggregates = [count_udaf(), sum_udaf(), min_max::min_udaf(), min_max::max_udaf(), avg::avg()];

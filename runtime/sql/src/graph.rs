@@ -46,6 +46,7 @@ pub struct OpSpec {
 }
 
 /// The kinds of ops. Column numbers refer to the schema of the op's input.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone)]
 pub enum OpKind {
     /// Reads a table. Emits `SourceSpec::schema`.
@@ -110,6 +111,7 @@ pub struct WindowSpec {
 }
 
 /// Where a windowed op finds the window of a row.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowTime {
     /// Assigned here, from the event time in `rowtime`; by slices.
@@ -163,6 +165,7 @@ pub struct Edge {
 }
 
 /// How rows find their task.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Partition {
     /// By the key group of these columns and the owner table of the stage.

@@ -29,7 +29,9 @@ fn parse(interval: &Interval) -> Result<i64, Error> {
         },
         other => other.to_string(),
     };
-    let invalid = || Error::somewhere(format!("cannot read the interval '{text}'")).help("write for example INTERVAL '10' SECOND");
+    let invalid = || {
+        Error::somewhere(format!("cannot read the interval '{text}'")).help("write for example INTERVAL '10' SECOND")
+    };
     let (count, unit) = match &interval.leading_field {
         Some(field) => (text.as_str(), unit_ms(field)),
         None => {

@@ -58,7 +58,8 @@ pub fn plan(text: &str, options: &PlanOptions) -> Result<StageGraph, Error> {
             .spawn_scoped(scope, || plan_here(text, options))
             .map_err(|error| Error::somewhere(format!("cannot start a thread to plan on: {error}")))?;
         planning.join().unwrap_or_else(|_| {
-            Err(Error::somewhere("the planner failed on this text").help("this is a bug: please report it with the text"))
+            Err(Error::somewhere("the planner failed on this text")
+                .help("this is a bug: please report it with the text"))
         })
     })
 }

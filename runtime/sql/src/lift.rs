@@ -89,7 +89,10 @@ mod tests {
         let plain = "FROM TUMBLE ( bid , ts , INTERVAL '1' SECOND ) AS b";
         assert_eq!(lifted("FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(ts), INTERVAL '1' SECOND)) AS b"), plain);
         assert_eq!(lifted("FROM TUMBLE(TABLE bid, DESCRIPTOR(ts), INTERVAL '1' SECOND) AS b"), plain);
-        assert_eq!(lifted("FROM TABLE ( HOP(DATA => TABLE b, TIMECOL => DESCRIPTOR(t)))"), "FROM HOP ( DATA => b , TIMECOL => t )");
+        assert_eq!(
+            lifted("FROM TABLE ( HOP(DATA => TABLE b, TIMECOL => DESCRIPTOR(t)))"),
+            "FROM HOP ( DATA => b , TIMECOL => t )"
+        );
     }
 
     #[test]

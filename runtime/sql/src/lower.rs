@@ -54,9 +54,15 @@ impl Lowering<'_> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Extension(extension) => self.extension(extension),
-            LogicalPlan::EmptyRelation(_) => Err(self.refuse("a query without FROM is not supported").help("read a table")),
-            LogicalPlan::Values(_) => Err(self.refuse("VALUES is not supported yet").help("read a table, for example one of 'connector' = 'datagen'")),
-            LogicalPlan::Distinct(Distinct::On(_)) => Err(self.refuse("DISTINCT ON is not supported").help("use SELECT DISTINCT or GROUP BY")),
+            LogicalPlan::EmptyRelation(_) => {
+                Err(self.refuse("a query without FROM is not supported").help("read a table"))
+            }
+            LogicalPlan::Values(_) => Err(self
+                .refuse("VALUES is not supported yet")
+                .help("read a table, for example one of 'connector' = 'datagen'")),
+            LogicalPlan::Distinct(Distinct::On(_)) => {
+                Err(self.refuse("DISTINCT ON is not supported").help("use SELECT DISTINCT or GROUP BY"))
+            }
             LogicalPlan::Sort(_) => Err(self.refuse("ORDER BY is not supported yet")),
             LogicalPlan::Limit(_) => Err(self.refuse("LIMIT is not supported yet")),
             LogicalPlan::Window(_) => Err(self.refuse("OVER is not supported yet")),
@@ -141,7 +147,12 @@ impl Lowering<'_> {
 
     /// A projection that computes something, carrying along what later steps still read.
     fn compute(
-        &mut self, input: Relation, schema: &DFSchema, exprs: &[&Expr], slots: &[Option<Slot>], projection: &Projection,
+        &mut self,
+        input: Relation,
+        schema: &DFSchema,
+        exprs: &[&Expr],
+        slots: &[Option<Slot>],
+        projection: &Projection,
     ) -> Result<Relation, Error> {
         let mut outputs = relation::Outputs::new(&input.node);
         let mut columns = Vec::with_capacity(exprs.len());
@@ -182,12 +193,17 @@ impl Lowering<'_> {
     fn sink(&mut self, relation: Relation, sink: &TableSpec) -> Result<NodeRef, Error> {
         let relation = self.assign(relation)?;
         let fields = sink.schema.fields();
-        let outputs = relation.columns.iter().zip(fields).filter_map(|(slot, field)| relation.output(*slot, field.name()));
+        let outputs =
+            relation.columns.iter().zip(fields).filter_map(|(slot, field)| relation.output(*slot, field.name()));
         let outputs: Vec<Output> = outputs.collect();
         let node = self.project(&relation.node, outputs)?;
         for (given, taken) in node.schema.fields().iter().zip(fields) {
             if given.data_type() != taken.data_type() || node.schema.fields().len() != fields.len() {
-                let message = format!("column \"{}\" of \"{}\" does not get the type it is declared with", taken.name(), sink.name);
+                let message = format!(
+                    "column \"{}\" of \"{}\" does not get the type it is declared with",
+                    taken.name(),
+                    sink.name
+                );
                 return Err(self.refuse(message).help("write a CAST in the query"));
             }
         }

@@ -1,7 +1,6 @@
 //! Statements to optimised logical plans, one per INSERT.
 use std::collections::BTreeMap;
 
-
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
@@ -118,7 +117,8 @@ fn check_size(plan: &LogicalPlan, tokens: &Tokens) -> Result<(), Error> {
     while let Some(plan) = rest.pop() {
         nodes += 1;
         if nodes > MAX_PLAN_NODES {
-            let message = format!("this query has more than {MAX_PLAN_NODES} steps once its views are put in their places");
+            let message =
+                format!("this query has more than {MAX_PLAN_NODES} steps once its views are put in their places");
             return Err(Error::at(tokens.start(), message).help("use fewer or smaller views"));
         }
         rest.extend(plan.inputs());
@@ -151,9 +151,16 @@ fn check_expression(expr: &Expr, tokens: &Tokens, found: &mut Option<Error>) {
                 let names = std::iter::once(call.func.name()).chain(call.func.aliases().iter().map(String::as_str));
                 let position = names.filter_map(|name| tokens.find_name(name)).min().unwrap_or(tokens.start());
                 let message = format!("function {} is not deterministic", call.func.name());
-                Some(Error::at(position, message).help("a job must give the same result after a restart: use event time and keys"))
+                Some(
+                    Error::at(position, message)
+                        .help("a job must give the same result after a restart: use event time and keys"),
+                )
             }
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::OuterReferenceColumn(..) | Expr::SetComparison(_) => {
+            Expr::ScalarSubquery(_)
+            | Expr::InSubquery(_)
+            | Expr::Exists(_)
+            | Expr::OuterReferenceColumn(..)
+            | Expr::SetComparison(_) => {
                 let message = "subqueries in expressions are not supported yet";
                 Some(Error::at(tokens.start(), message).help("join with the subquery in FROM"))
             }

@@ -57,9 +57,11 @@ fn position_of(text: &str, offset: usize) -> Position {
 
 /// `EXECUTE STATEMENT SET BEGIN`, `BEGIN STATEMENT SET` and `END` only bracket INSERTs, which belong together anyway.
 fn strip_statement_set(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    const BRACKETS: [&[&str]; 3] = [&["EXECUTE", "STATEMENT", "SET", "BEGIN"], &["BEGIN", "STATEMENT", "SET"], &["END"]];
+    const BRACKETS: [&[&str]; 3] =
+        [&["EXECUTE", "STATEMENT", "SET", "BEGIN"], &["BEGIN", "STATEMENT", "SET"], &["END"]];
     for bracket in BRACKETS {
-        let opens = tokens.len() >= bracket.len() && bracket.iter().zip(&tokens).all(|(word, token)| is_word(token, word));
+        let opens =
+            tokens.len() >= bracket.len() && bracket.iter().zip(&tokens).all(|(word, token)| is_word(token, word));
         if opens && (bracket.len() > 1 || tokens.len() == 1) {
             return tokens[bracket.len()..].to_vec();
         }

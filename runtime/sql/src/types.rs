@@ -27,7 +27,11 @@ pub(crate) fn arrow_type(sql: &SqlType) -> Result<DataType, Error> {
         SqlType::Float(_) | SqlType::Real => DataType::Float32,
         SqlType::Double(_) | SqlType::DoublePrecision => DataType::Float64,
         SqlType::Decimal(info) | SqlType::Dec(info) | SqlType::Numeric(info) => decimal(sql, info)?,
-        SqlType::String(_) | SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Character(_)
+        SqlType::String(_)
+        | SqlType::Text
+        | SqlType::Varchar(_)
+        | SqlType::Char(_)
+        | SqlType::Character(_)
         | SqlType::CharacterVarying(_) => DataType::Utf8,
         SqlType::Bytes(_) | SqlType::Binary(_) | SqlType::Varbinary(_) => DataType::Binary,
         SqlType::Date => DataType::Date32,
@@ -100,7 +104,9 @@ pub(crate) fn sql_name(data_type: &DataType) -> String {
 
 /// Whether a value of `from` may be written to a column of `to` without a CAST: as Flink, only where nothing is lost.
 pub(crate) fn is_assignable(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Binary, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, LargeUtf8, Null, Timestamp, Utf8, Utf8View};
+    use DataType::{
+        Binary, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, LargeUtf8, Null, Timestamp, Utf8, Utf8View,
+    };
     let digits = |integer: &DataType| match integer {
         Int8 => 3,
         Int16 => 5,

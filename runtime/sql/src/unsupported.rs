@@ -42,12 +42,15 @@ pub(crate) fn check(tokens: &Tokens) -> Result<(), Error> {
     for index in 0..tokens.0.len() {
         for (words, help) in CLAUSES {
             if words.iter().enumerate().all(|(offset, word)| matches(tokens, index + offset, word)) {
-                let name: Vec<&str> = words.iter().copied().filter(|word| !matches!(*word, "(" | "1" | "SELECT")).collect();
+                let name: Vec<&str> =
+                    words.iter().copied().filter(|word| !matches!(*word, "(" | "1" | "SELECT")).collect();
                 let message = format!("{} is not supported yet", name.join(" "));
                 return Err(Error::at(Position::of(&tokens.0[index]), message).help(help));
             }
         }
-        if (tokens.word_at(index, "INTERSECT") || tokens.word_at(index, "EXCEPT")) && tokens.word_at(index + 1, "SELECT") {
+        if (tokens.word_at(index, "INTERSECT") || tokens.word_at(index, "EXCEPT"))
+            && tokens.word_at(index + 1, "SELECT")
+        {
             let message = format!("{} is not supported yet", tokens.0[index]);
             return Err(Error::at(Position::of(&tokens.0[index]), message).help("UNION ALL is supported"));
         }

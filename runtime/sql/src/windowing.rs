@@ -18,7 +18,11 @@ use crate::node::WindowFunction;
 pub(crate) struct WindowFunctions;
 
 impl RelationPlanner for WindowFunctions {
-    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
         let (name, arguments, alias) = match relation {
             TableFactor::Table { ref name, args: Some(ref arguments), ref alias, .. } if is_window(name) => {
                 (name.to_string(), arguments.args.clone(), alias.clone())
@@ -54,13 +58,17 @@ impl Call {
     fn read(name: &str, arguments: Vec<FunctionArg>, position: Position) -> Result<Self, Error> {
         let function = name.to_uppercase();
         let (names, usage): (&[&str], &str) = match function.as_str() {
-            "TUMBLE" => (&["DATA", "TIMECOL", "SIZE", "OFFSET"], "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)"),
+            "TUMBLE" => {
+                (&["DATA", "TIMECOL", "SIZE", "OFFSET"], "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)")
+            }
             "HOP" => (
                 &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"],
                 "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND): slide, then size",
             ),
             _ => {
-                return Err(Error::at(position, format!("{function} windows are not supported yet")).help("use TUMBLE or HOP"));
+                return Err(
+                    Error::at(position, format!("{function} windows are not supported yet")).help("use TUMBLE or HOP")
+                );
             }
         };
         let mut slots: Vec<Option<SqlExpr>> = vec![None; names.len()];

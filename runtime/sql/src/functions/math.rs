@@ -7,7 +7,10 @@ use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::binary::binary_numeric_coercion;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 use crate::types::sql_name;
 
@@ -77,7 +80,9 @@ impl ScalarUDFImpl for Math {
             (Kind::Ceil | Kind::Floor | Kind::Round, [argument]) if argument.is_integer() => Ok(vec![argument.clone()]),
             (Kind::Power, [_, _]) => Ok(vec![DataType::Float64; 2]),
             (Kind::Round, [_, places]) if places.is_integer() => Ok(vec![DataType::Float64, DataType::Int64]),
-            (Kind::Ceil | Kind::Floor | Kind::Round | Kind::Sqrt | Kind::Exp | Kind::Ln, [_]) => Ok(vec![DataType::Float64]),
+            (Kind::Ceil | Kind::Floor | Kind::Round | Kind::Sqrt | Kind::Exp | Kind::Ln, [_]) => {
+                Ok(vec![DataType::Float64])
+            }
             _ => wrong(),
         }
     }
@@ -86,6 +91,18 @@ impl ScalarUDFImpl for Math {
         match arguments.first() {
             Some(first) => Ok(first.clone()),
             None => plan_err!("{} takes an argument", self.name().to_uppercase()),
+        }
+    }
+
+    /// MOD is the operator, which has kernels for constants.
+    fn simplify(&self, arguments: Vec<Expr>, _info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        match (self.kind, <[Expr; 2]>::try_from(arguments)) {
+            (Kind::Mod, Ok([left, right])) => {
+                let operation = BinaryExpr::new(Box::new(left), Operator::Modulo, Box::new(right));
+                Ok(ExprSimplifyResult::Simplified(Expr::BinaryExpr(operation)))
+            }
+            (_, Ok(arguments)) => Ok(ExprSimplifyResult::Original(arguments.into())),
+            (_, Err(arguments)) => Ok(ExprSimplifyResult::Original(arguments)),
         }
     }
 

@@ -22,6 +22,14 @@ struct Compiled {
     filter: Option<usize>,
 }
 
+/// What the op does, over columns of its input, and the fields of keys and aggregates.
+struct Grouping {
+    keys: Vec<usize>,
+    aggregates: Vec<Aggregate>,
+    time: Option<WindowTime>,
+    fields: Vec<Field>,
+}
+
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &LogicalAggregate) -> Result<Relation, Error> {
         let mut input = self.plan(&aggregate.input)?;
@@ -31,14 +39,18 @@ impl Lowering<'_> {
             return Err(self.refuse("GROUPING SETS are not supported yet"));
         }
         let calls: Vec<&Call> = aggregate.aggr_expr.iter().map(|expr| self.call(expr)).collect::<Result<_, _>>()?;
-        let roles_of = |input: &Relation| -> Vec<Role> {
-            groups.iter().map(|expr| input.slot(expr, schema).map_or(Role::None, |slot| input.role(slot))).collect()
+        // Only a window's columns are more than keys; event time itself is a key like others.
+        let role_of = |input: &Relation, expr: &Expr| match input.slot(expr, schema).map(|slot| input.role(slot)) {
+            Some(role) if WINDOW_ROLES.contains(&role) => role,
+            _ => Role::None,
         };
+        let roles_of = |input: &Relation| -> Vec<Role> { groups.iter().map(|expr| role_of(input, expr)).collect() };
         let mut roles = roles_of(&input);
         let inputs_of = |call: &&Call| -> Vec<Expr> {
             call.params.args.iter().cloned().chain(call.params.filter.as_deref().cloned()).collect()
         };
-        let others = groups.iter().zip(&roles).filter(|(_, role)| **role == Role::None).map(|(expr, _)| (*expr).clone());
+        let others =
+            groups.iter().zip(&roles).filter(|(_, role)| **role == Role::None).map(|(expr, _)| (*expr).clone());
         let absorbed = is_windowed(&roles)
             && !others.chain(calls.iter().flat_map(inputs_of)).any(|expr| input.needs_window(&expr, schema));
         if !absorbed {
@@ -47,7 +59,8 @@ impl Lowering<'_> {
         }
         let windowed = is_windowed(&roles);
         if windowed && input.node.updating {
-            return Err(self.refuse("a window over an updating result is not supported yet")
+            return Err(self
+                .refuse("a window over an updating result is not supported yet")
                 .help("aggregate in windows from the start: GROUP BY window_start, window_end"));
         }
         if !windowed {
@@ -58,7 +71,12 @@ impl Lowering<'_> {
 
     /// The op, once it is known which of `groups` are keys: those without a role.
     fn grouped(
-        &mut self, aggregate: &LogicalAggregate, input: Relation, groups: &[&Expr], calls: &[&Call], roles: &[Role],
+        &mut self,
+        aggregate: &LogicalAggregate,
+        input: Relation,
+        groups: &[&Expr],
+        calls: &[&Call],
+        roles: &[Role],
     ) -> Result<Relation, Error> {
         let schema = aggregate.input.schema();
         let mut needed: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
@@ -66,8 +84,10 @@ impl Lowering<'_> {
             needed.push(self.compile(expr, schema, &input)?);
         }
         let key_count = needed.len();
-        let compiled: Vec<Compiled> =
-            calls.iter().map(|call| self.compile_call(call, aggregate, &input, &mut needed)).collect::<Result<_, _>>()?;
+        let compiled: Vec<Compiled> = calls
+            .iter()
+            .map(|call| self.compile_call(call, aggregate, &input, &mut needed))
+            .collect::<Result<_, _>>()?;
         let first_time = needed.len();
         needed.extend(self.time_columns(&input, groups, roles, aggregate));
         let (node, positions) = self.arrange(&input.node, &needed)?;
@@ -87,15 +107,21 @@ impl Lowering<'_> {
         let time = match (&positions[first_time..], input.window) {
             ([], _) => None,
             ([rowtime, ..], Some(pending)) => Some(WindowTime::Assign { window: pending.window, rowtime: *rowtime }),
-            ([start, rest @ ..], None) => Some(WindowTime::Attached { start: *start, end: rest.first().copied().unwrap_or(*start) }),
+            ([start, rest @ ..], None) => {
+                Some(WindowTime::Attached { start: *start, end: rest.first().copied().unwrap_or(*start) })
+            }
         };
         let fields = self.output_fields(aggregate, &node, &keys, &aggregates, roles);
-        Ok(self.keyed(node, keys, aggregates, time, fields, roles))
+        Ok(self.keyed(node, Grouping { keys, aggregates, time, fields }, roles))
     }
 
     /// What finds a row's window: the event time, or both bounds.
     fn time_columns(
-        &self, input: &Relation, groups: &[&Expr], roles: &[Role], aggregate: &LogicalAggregate,
+        &self,
+        input: &Relation,
+        groups: &[&Expr],
+        roles: &[Role],
+        aggregate: &LogicalAggregate,
     ) -> Vec<Arc<dyn PhysicalExpr>> {
         if !is_windowed(roles) {
             return Vec::new();
@@ -114,20 +140,26 @@ impl Lowering<'_> {
     }
 
     fn output_fields(
-        &self, aggregate: &LogicalAggregate, node: &Node, keys: &[usize], aggregates: &[Aggregate], roles: &[Role],
+        &self,
+        aggregate: &LogicalAggregate,
+        node: &Node,
+        keys: &[usize],
+        aggregates: &[Aggregate],
+        roles: &[Role],
     ) -> Vec<Field> {
-        let names: Vec<&str> = aggregate.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let key_names = names.iter().zip(roles).filter(|(_, role)| **role == Role::None).map(|(name, _)| *name);
-        let key_fields = key_names.zip(keys).map(|(name, key)| Field::new(name, node.schema.field(*key).data_type().clone(), true));
+        // COUNT(*) is counting a constant to the planner; to everyone else it is not.
+        let names = aggregate.schema.fields().iter().map(|field| field.name().replace("count(Int64(1))", "count(*)"));
+        let names: Vec<String> = names.collect();
+        let key_names = names.iter().zip(roles).filter(|(_, role)| **role == Role::None).map(|(name, _)| name.as_str());
+        let key_fields =
+            key_names.zip(keys).map(|(name, key)| Field::new(name, node.schema.field(*key).data_type().clone(), true));
         let aggregate_fields =
-            names[roles.len()..].iter().zip(aggregates).map(|(name, call)| Field::new(*name, call.output.clone(), true));
+            names[roles.len()..].iter().zip(aggregates).map(|(name, call)| Field::new(name, call.output.clone(), true));
         key_fields.chain(aggregate_fields).collect()
     }
 
-    fn keyed(
-        &mut self, input: Arc<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate>, time: Option<WindowTime>,
-        mut fields: Vec<Field>, roles: &[Role],
-    ) -> Relation {
+    fn keyed(&mut self, input: Arc<Node>, grouping: Grouping, roles: &[Role]) -> Relation {
+        let Grouping { keys, aggregates, time, mut fields } = grouping;
         let (key_count, value_count) = (keys.len(), keys.len() + aggregates.len());
         let mut output_roles = vec![Role::None; value_count];
         let (kind, updating) = match time {
@@ -138,7 +170,8 @@ impl Lowering<'_> {
             }
             None => (OpKind::GroupAggregate { keys, aggregates }, true),
         };
-        let node = self.flow.add(NodeKind::Op(kind), vec![input], Arc::new(Schema::new(fields)), updating, output_roles);
+        let node =
+            self.flow.add(NodeKind::Op(kind), vec![input], Arc::new(Schema::new(fields)), updating, output_roles);
         let mut next_key = 0;
         let groups = roles.iter().map(|role| match WINDOW_ROLES.iter().position(|window| window == role) {
             Some(index) => value_count + index,
@@ -160,7 +193,11 @@ impl Lowering<'_> {
     }
 
     fn compile_call(
-        &self, call: &Call, aggregate: &LogicalAggregate, input: &Relation, needed: &mut Vec<Arc<dyn PhysicalExpr>>,
+        &self,
+        call: &Call,
+        aggregate: &LogicalAggregate,
+        input: &Relation,
+        needed: &mut Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Compiled, Error> {
         let name = call.func.name();
         let function = match name {
@@ -177,7 +214,9 @@ impl Lowering<'_> {
         let extremum = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
         let distinct = call.params.distinct && !extremum;
         if distinct && function != AggregateFunction::Count {
-            return Err(self.refuse(format!("{name}(DISTINCT ...) is not supported yet")).help("COUNT(DISTINCT ...) is"));
+            return Err(self
+                .refuse(format!("{name}(DISTINCT ...) is not supported yet"))
+                .help("COUNT(DISTINCT ...) is"));
         }
         let schema = aggregate.input.schema();
         let mut place = |expr: &Expr| -> Result<usize, Error> {

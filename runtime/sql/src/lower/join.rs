@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::expr::Expr as CompiledExpr;
 use crate::graph::OpKind;
 
-const SUPPORTED: &str = "inner joins with at least one equality between the two sides are supported, as in a JOIN b ON a.x = b.y";
+const SUPPORTED: &str =
+    "inner joins with at least one equality between the two sides are supported, as in a JOIN b ON a.x = b.y";
 
 /// One side, brought to where the op reads it.
 struct Side {
@@ -45,13 +46,13 @@ impl Lowering<'_> {
         };
         let pairs: Vec<(Role, Role)> =
             join.on.iter().map(|(l, r)| (role(&left, l, &join.left), role(&right, r, &join.right))).collect();
-        let windowed = pairs.contains(&(Role::WindowStart, Role::WindowStart)) && pairs.contains(&(Role::WindowEnd, Role::WindowEnd));
+        let windowed = pairs.contains(&(Role::WindowStart, Role::WindowStart))
+            && pairs.contains(&(Role::WindowEnd, Role::WindowEnd));
         if windowed && (left.node.updating || right.node.updating) {
             return Err(self.refuse("a window join of an updating result is not supported yet"));
         }
-        let is_bound = |pair: &(Role, Role)| {
-            windowed && pair.0 == pair.1 && matches!(pair.0, Role::WindowStart | Role::WindowEnd)
-        };
+        let is_bound =
+            |pair: &(Role, Role)| windowed && pair.0 == pair.1 && matches!(pair.0, Role::WindowStart | Role::WindowEnd);
         let on = |keep_bounds: bool| join.on.iter().zip(&pairs).filter(move |(_, pair)| is_bound(pair) == keep_bounds);
         let left_exprs: (Vec<&Expr>, Vec<&Expr>) =
             (on(false).map(|((l, _), _)| l).collect(), bounds(on(true).map(|((l, _), pair)| (l, pair.0))));
@@ -64,7 +65,11 @@ impl Lowering<'_> {
 
     /// All columns of a side, its keys and the bounds of its window.
     fn side(
-        &mut self, relation: &Relation, plan: &datafusion::logical_expr::LogicalPlan, keys: &[&Expr], window: &[&Expr],
+        &mut self,
+        relation: &Relation,
+        plan: &datafusion::logical_expr::LogicalPlan,
+        keys: &[&Expr],
+        window: &[&Expr],
     ) -> Result<Side, Error> {
         let schema = plan.schema();
         let mut needed: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
@@ -95,8 +100,13 @@ impl Lowering<'_> {
             }
         }
         let width = left.node.schema.fields().len();
-        let columns: Vec<Slot> =
-            left.columns.iter().copied().chain(right.columns.iter().map(|index| width + index)).map(Slot::Physical).collect();
+        let columns: Vec<Slot> = left
+            .columns
+            .iter()
+            .copied()
+            .chain(right.columns.iter().map(|index| width + index))
+            .map(Slot::Physical)
+            .collect();
         let residual = match &join.filter {
             Some(filter) => {
                 let expr = self.compile_with(filter, &join.schema, |index| columns.get(index).copied())?;

@@ -25,7 +25,9 @@ impl Lowering<'_> {
         let columns = fields.iter().zip(types).map(|(field, data_type)| Field::new(field.name(), data_type, true));
         let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
         if inputs.iter().any(|input| input.schema.fields() != schema.fields()) {
-            return Err(self.refuse("the inputs of a UNION have different types").help("CAST their columns to the same types"));
+            return Err(self
+                .refuse("the inputs of a UNION have different types")
+                .help("CAST their columns to the same types"));
         }
         // A column keeps its meaning only if it has it in all inputs.
         let role = |index: usize| {

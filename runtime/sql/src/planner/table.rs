@@ -53,27 +53,38 @@ impl Planner {
         for column in &table.columns {
             let name = column.name.text.as_str();
             exprs.push(match &column.kind {
-                ColumnKind::Physical(_) => Expr::Column(datafusion::common::Column::new(Some(table.name.text.as_str()), name)),
+                ColumnKind::Physical(_) => {
+                    Expr::Column(datafusion::common::Column::new(Some(table.name.text.as_str()), name))
+                }
                 ColumnKind::Computed(sql) => {
                     let expr = self.declared(sql.as_ref().clone(), &plan, tokens)?;
                     in_milliseconds(expr, &plan).map_err(|error| diagnose(error, tokens, &self.catalog))?.alias(name)
                 }
             });
         }
-        let build = |plan, exprs: Vec<Expr>| LogicalPlanBuilder::from(plan).project(exprs)?.alias(table.name.text.as_str())?.build();
+        let build = |plan, exprs: Vec<Expr>| {
+            LogicalPlanBuilder::from(plan).project(exprs)?.alias(table.name.text.as_str())?.build()
+        };
         let plan = build(plan, exprs).map_err(|error| diagnose(error, tokens, &self.catalog))?;
         // Wrong types come out here, at the declaration, and not where the table is used.
-        super::optimize::analyze(plan.clone(), &self.catalog).map_err(|error| diagnose(error, tokens, &self.catalog))?;
+        super::optimize::analyze(plan.clone(), &self.catalog)
+            .map_err(|error| diagnose(error, tokens, &self.catalog))?;
         Ok(plan)
     }
 
     fn add_watermark(
-        &self, table: &CreateTable, idle_timeout_ms: Option<u64>, plan: LogicalPlan, tokens: &Tokens,
+        &self,
+        table: &CreateTable,
+        idle_timeout_ms: Option<u64>,
+        plan: LogicalPlan,
+        tokens: &Tokens,
     ) -> Result<LogicalPlan, Error> {
         let Some(watermark) = &table.watermark else { return Ok(plan) };
         let rowtime = self.declared(SqlExpr::Identifier(ident(&watermark.column.text)), &plan, tokens);
-        let rowtime = rowtime.map_err(|error| Error { help: error.help, ..Error::at(watermark.column.position, error.message) })?;
-        let type_of = |expr: &Expr| expr.get_type(plan.schema()).map_err(|error| diagnose(error, tokens, &self.catalog));
+        let rowtime = rowtime
+            .map_err(|error| Error { help: error.help, ..Error::at(watermark.column.position, error.message) })?;
+        let type_of =
+            |expr: &Expr| expr.get_type(plan.schema()).map_err(|error| diagnose(error, tokens, &self.catalog));
         let expr = self.declared(watermark.expr.as_ref().clone(), &plan, tokens)?;
         // An unknown column has no type: this is where it is found.
         let data_type = type_of(&rowtime).map_err(|error| at(error, watermark.column.position))?;
@@ -149,6 +160,7 @@ fn idle_timeout(table: &CreateTable) -> Result<Option<u64>, Error> {
     match count.zip(unit).and_then(|(count, unit)| count.checked_mul(unit)) {
         Some(0) => Ok(None),
         Some(ms) => Ok(Some(ms)),
-        None => Err(Error::at(*position, format!("option '{key}' is not a duration: '{value}'")).help("write for example '10 s'")),
+        None => Err(Error::at(*position, format!("option '{key}' is not a duration: '{value}'"))
+            .help("write for example '10 s'")),
     }
 }

@@ -1,0 +1,1 @@
+INSERT INTO q2 SELECT DISTINCT auction, bidder FROM bid WHERE price > 100;

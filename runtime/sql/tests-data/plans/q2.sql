@@ -1,0 +1,1 @@
+INSERT INTO q2 SELECT auction, price FROM bid WHERE MOD(auction, 123) = 0;
