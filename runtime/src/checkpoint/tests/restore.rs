@@ -47,9 +47,8 @@ fn check(world: &World<'_>, before: &[TaskId], after: &[TaskId], entries: &Conte
         assert_eq!(stats.groups_kept + stats.groups_read, u32::try_from(groups.len()).unwrap());
         assert!(if local { stats.bytes_read == 0 } else { stats.bytes_local == 0 }, "{stats:?}");
         let restored = content(&mut *store);
-        for group in &groups {
-            assert_eq!(of_group(&restored, *group), of_group(entries, *group));
-        }
+        let own: Content = groups.iter().flat_map(|group| of_group(entries, *group)).collect();
+        assert_eq!(restored, own, "its own groups, whole, and none that went elsewhere");
         found.extend(restored);
         sum.groups_kept += stats.groups_kept;
         sum.groups_read += stats.groups_read;

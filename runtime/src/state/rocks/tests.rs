@@ -60,6 +60,18 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
 }
 
 #[test]
+fn files_of_a_dropped_group_stay_while_a_snapshot_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = small().create(&folder.path().join("store")).unwrap();
+    let entries: Vec<_> = (0..2000).map(|number| (key(1, &format!("{number:05}")), vec![7; 1000])).collect();
+    store.import(1, entries.clone()).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    store.drop_group(1).unwrap();
+    assert_eq!(conformance::exported(&*snapshot, 1), entries.into_iter().collect());
+    assert!(content(&mut *store).is_empty());
+}
+
+#[test]
 fn two_stores_from_one_cut_go_apart() {
     let folder = tempfile::tempdir().unwrap();
     let (backend, at) = (small(), |name: &str| folder.path().join(name));
