@@ -58,6 +58,12 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
+impl Wake for std::thread::Thread {
+    fn wake(&self) {
+        self.unpark();
+    }
+}
+
 /// The way to one peer: frames arrive whole and in order at its `Hub::receive`, or the peer is reported lost.
 pub trait Link: Send + Sync {
     /// Queues a frame. What is queued is bounded by the credit of the channels.

@@ -182,11 +182,14 @@ impl Hub {
         }
     }
 
-    /// Ends the generation here: links are closed, gates drop what they hold, tasks are woken.
+    /// Ends the generation here: links are closed with what they have not sent, gates drop what they hold, tasks are woken.
     pub fn close(&self) {
         let state = std::mem::replace(&mut *lock(&self.state), State { closed: true, ..State::default() });
         for link in state.links.values() {
             link.close();
+        }
+        for credit in state.credits.values() {
+            credit.wake();
         }
         let mut closed = None;
         for receiving in state.inlets.values() {

@@ -25,6 +25,11 @@ impl Credit {
         self.available.load(Ordering::Acquire)
     }
 
+    /// Tells the sending task to look around: the channel is no more.
+    pub(super) fn wake(&self) {
+        self.wake.wake();
+    }
+
     fn spend(&self, bytes: usize) {
         self.available.fetch_sub(signed(bytes), Ordering::AcqRel);
     }

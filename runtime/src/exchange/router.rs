@@ -122,14 +122,19 @@ impl Router {
 
     /// Sends what waits, as far as there is credit; whether nothing waits any more.
     pub fn drain(&mut self) -> Result<bool, Error> {
+        let was_pending = self.pending();
         let mut is_done = true;
         for lane in &mut self.lanes {
             is_done &= lane.pump()?;
         }
+        if was_pending && is_done {
+            self.publish();
+        }
         Ok(is_done)
     }
 
-    /// Routes by another version of the owner table from here on, and marks the place on every channel.
+    /// Routes by another version of the owner table from here on, and marks the place on every channel. Rows that wait
+    /// for credit keep the owner they were routed to, and the marker waits behind them.
     pub fn switch(&mut self, table: &OwnerTable) -> Result<(), Error> {
         let outlets = self.lanes.iter().map(|lane| &lane.outlet);
         let route = route(outlets, table, self.key_groups)?;

@@ -2,6 +2,9 @@
 //!
 //! A worker opens one `DataPort` for its life. For every generation it registers its gates with a [`Hub`], calls `serve`
 //! (from then on peers are let in), then `connect`, then opens outlets. Needs a tokio runtime.
+//!
+//! Peers must agree on job, secret, generation and incarnation. Their terms may differ: a coordinator that comes back
+//! re-adopts running tasks one worker after the other.
 mod link;
 
 use std::collections::BTreeMap;

@@ -194,9 +194,9 @@ proptest! {
         let mut is_moving = true;
         while is_moving {
             is_moving = false;
-            for side in 0..2 {
+            for (side, name) in NAMES.iter().enumerate() {
                 pair.routers[side].drain().unwrap();
-                is_moving |= pair.wires[side].carry(NAMES[side], &pair.hubs[1 - side]);
+                is_moving |= pair.wires[side].carry(name, &pair.hubs[1 - side]);
                 is_moving |= take(&pair, side, &mut taken);
             }
         }

@@ -167,7 +167,7 @@ impl Dialer {
 }
 
 /// Opens the listening side as far as the proofs. The dialer is of the same job and knows its secret; whether its
-/// generation, term and incarnation are right is for the caller to judge.
+/// generation, term and incarnation are right is for the caller to judge, and so is how long it may take.
 pub async fn listen(
     mut connection: Connection,
     identity: &Identity,

@@ -15,7 +15,9 @@ fn hub(window: usize) -> (Arc<Hub>, Arc<Mutex<Vec<String>>>) {
 }
 
 /// A sending and a receiving hub with one channel, and the wires there and back.
-fn pair(window: usize) -> ([Arc<Hub>; 2], [Arc<Wire>; 2], Arc<Gate>, Outlet, Arc<Wakes>) {
+type Pair = ([Arc<Hub>; 2], [Arc<Wire>; 2], Arc<Gate>, Outlet, Arc<Wakes>);
+
+fn pair(window: usize) -> Pair {
     let hubs = [hub(window).0, hub(window).0];
     let wires = [Arc::new(Wire::default()), Arc::new(Wire::default())];
     hubs[0].attach("b", Arc::clone(&wires[0]) as Arc<dyn Link>).unwrap();
@@ -60,6 +62,15 @@ fn a_window_smaller_than_a_frame_still_moves() {
         assert!(wires[1].carry("b", &hubs[0]));
         assert_eq!(outlet.credit(), 1);
     }
+}
+
+#[test]
+fn closing_wakes_a_sender_that_waits_for_credit() {
+    let (hubs, _, _, outlet, sender) = pair(1);
+    outlet.send(rows([1])).unwrap();
+    assert_eq!((outlet.credit() <= 0, sender.count()), (true, 0));
+    hubs[0].close();
+    assert_eq!(sender.count(), 1);
 }
 
 #[test]
