@@ -1,5 +1,39 @@
-//! Millstream.
-#[allow(dead_code)] // Wired by the command line that is still to come.
+//! `millstream`: the one binary. Every command is thin; what it does lives in the operator and runtime libraries.
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod bench;
+mod check;
+mod explain;
+mod fail;
+mod job;
+mod launch;
+mod load;
+mod progress;
+mod role;
+mod run;
 mod up;
 
-fn main() {}
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match dispatch(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail::report(&error),
+    }
+}
+
+fn dispatch(command: args::Command) -> anyhow::Result<()> {
+    use args::Command;
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Up(args) => up::up(args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Validate(args) => check::validate(&args),
+        Command::Job(args) => job::job(args),
+        Command::Bench(args) => bench::bench(args),
+        Command::Coordinator(args) => role::coordinator(args),
+        Command::Worker(args) => role::worker(args),
+    }
+}
