@@ -332,10 +332,17 @@ impl Worker {
     fn heard(&mut self, generation: Generation, event: TaskEvent) -> Vec<Report> {
         match event {
             TaskEvent::Failed { task, failure } => vec![Report::TaskFailed { generation, task, failure }],
-            TaskEvent::Ended { task } => vec![Report::TaskEnded { generation, task }],
+            // What was counted until then goes first, so that the last status of a job has it all.
+            TaskEvent::Ended { task } => {
+                let counted = self.current.as_ref().map(report::measure);
+                counted.into_iter().chain([Report::TaskEnded { generation, task }]).collect()
+            }
             TaskEvent::Committed { task, epoch } => {
                 let Some(current) = &mut self.current else { return Vec::new() };
-                current.committed(task, epoch).then_some(Report::Committed { generation, epoch }).into_iter().collect()
+                if !current.committed(task, epoch) {
+                    return Vec::new();
+                }
+                vec![report::measure(current), Report::Committed { generation, epoch }]
             }
             TaskEvent::Cut(cut) => {
                 if let Some(current) = &self.current {
