@@ -89,9 +89,9 @@ pub struct UpArgs {
     /// Folder for logs, checkpoints and api.json; a temporary one, removed at the end, unless given
     #[arg(long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
-    /// Compare the result with that of a one-task run without rate limits when the input has ended
+    /// Do not compare the result with that of a one-task run without rate limits when the input has ended
     #[arg(long)]
-    pub verify: bool,
+    pub no_verify: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -119,6 +119,7 @@ fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
             records_per_second: settings.task_records_per_second,
             stage_records_per_second: settings.stage_records_per_second.clone(),
         },
+        table_options: BTreeMap::new(),
     }
 }
 
