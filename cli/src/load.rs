@@ -59,6 +59,13 @@ pub fn load(args: &FileArgs) -> Result<Loaded> {
     finish(job, sql, &shown.to_string())
 }
 
+/// A job that is nothing but this text, all variables at their defaults.
+pub fn from_sql(name: &str, sql: &str) -> Result<Loaded> {
+    let job = StreamJob::from_sql(name, sql.to_owned());
+    let sql = substitute(sql, &BTreeMap::new()).map_err(|error| user(format!("{name}: {error}")))?;
+    finish(job, sql, name)
+}
+
 fn finish(mut job: StreamJob, sql: String, shown: &str) -> Result<Loaded> {
     let graph = millstream_sql::plan(&sql, &millstream_sql::PlanOptions::default())
         .map_err(|error| user(format!("{shown}: {error}")))?;
@@ -85,9 +92,9 @@ fn check_stage_names(spec: &Spec, settings: &Settings, graph: &StageGraph) -> Re
         return Err(format!("spec.stages[{index}].name: there is no stage {}; the stages are {there_are}", stage.name));
     }
     match settings.stage_records_per_second.keys().find(|name| unknown(name)) {
-        Some(name) => {
-            Err(format!("spec.settings: task.records-per-second.{name}: there is no stage {name}; the stages are {there_are}"))
-        }
+        Some(name) => Err(format!(
+            "spec.settings: task.records-per-second.{name}: there is no stage {name}; the stages are {there_are}"
+        )),
         None => Ok(()),
     }
 }
@@ -144,7 +151,8 @@ fn read(file: &Path) -> Result<String> {
     }
     let bytes = std::fs::read(file).map_err(|error| cannot(&format!("cannot read the file: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let line =
+            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         cannot(&format!("line {line}: is not UTF-8 text"))
     })
 }

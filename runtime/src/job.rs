@@ -76,6 +76,9 @@ impl JobSpec {
         for op in graph.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
             let (OpKind::Source(table) | OpKind::Sink(table)) = &mut op.kind else { continue };
             for (name, value) in self.table_options.get(&table.name).into_iter().flatten() {
+                if let ("connector", Some(value)) = (name.as_str(), value) {
+                    table.connector.clone_from(value);
+                }
                 match value {
                     Some(value) => table.options.insert(name.clone(), value.clone()),
                     None => table.options.remove(name),

@@ -95,7 +95,8 @@ fn job_id(workdir: &Workdir) -> Result<u64> {
 fn lines(folder: &Path, job_id: u64) -> Result<BTreeMap<String, u64>> {
     let mut lines = BTreeMap::new();
     let own = format!("part-{job_id:016x}-");
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read the result in {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read the result in {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own)) {
