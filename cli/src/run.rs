@@ -44,7 +44,9 @@ fn apply(args: &RunArgs, loaded: &mut Loaded) -> Result<()> {
     if let Some(parallelism) = args.parallelism {
         if parallelism == 0 || parallelism > loaded.spec.key_groups {
             let groups = loaded.spec.key_groups;
-            return Err(user(format!("--parallelism {parallelism}: give a number from 1 to {groups}, the job's key groups")));
+            return Err(user(format!(
+                "--parallelism {parallelism}: give a number from 1 to {groups}, the job's key groups"
+            )));
         }
         loaded.spec.parallelism = parallelism;
         loaded.spec.stages.clear();
