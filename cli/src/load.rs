@@ -11,6 +11,7 @@ use crate::args::FileArgs;
 use crate::fail::user;
 
 /// A job that can run.
+#[allow(dead_code)] // `job` and `settings` are for `up`.
 pub struct Loaded {
     /// As the user described it; a SQL file is a StreamJob with nothing but defaults.
     pub job: StreamJob,
@@ -88,7 +89,7 @@ fn check_stage_names(spec: &Spec, settings: &Settings, graph: &StageGraph) -> Re
     let names: Vec<&str> = graph.stages.iter().map(|stage| stage.name.as_str()).collect();
     let unknown = |name: &str| !names.contains(&name);
     let there_are = names.join(", ");
-    for (index, stage) in spec.stages.iter().enumerate().filter(|(_, stage)| unknown(&stage.name)) {
+    if let Some((index, stage)) = spec.stages.iter().enumerate().find(|(_, stage)| unknown(&stage.name)) {
         return Err(format!("spec.stages[{index}].name: there is no stage {}; the stages are {there_are}", stage.name));
     }
     match settings.stage_records_per_second.keys().find(|name| unknown(name)) {
@@ -157,8 +158,10 @@ fn read(file: &Path) -> Result<String> {
     })
 }
 
+type NamedValues = Vec<(String, String)>;
+
 /// `--set` values: names with a dot are settings, the others variables.
-fn split_sets(sets: &[String]) -> Result<(BTreeMap<String, String>, Vec<(String, String)>)> {
+fn split_sets(sets: &[String]) -> Result<(BTreeMap<String, String>, NamedValues)> {
     let (mut variables, mut settings) = (BTreeMap::new(), Vec::new());
     for set in sets {
         let parts = set.split_once('=').filter(|(name, _)| !name.is_empty());

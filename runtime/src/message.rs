@@ -11,6 +11,7 @@ use crate::job::{JobSpec, Placement};
 use crate::source::Split;
 
 /// Coordinator to worker.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
     /// Build the tasks of a generation that are placed on this worker, restore their state, register their inputs.
@@ -108,6 +109,7 @@ pub struct Register {
 }
 
 /// Worker to coordinator.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
     /// First message of every connection.

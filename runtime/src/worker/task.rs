@@ -35,7 +35,10 @@ pub enum Step {
     /// Call again.
     Worked,
     /// Nothing to do before something wakes the task, or before this time (`Clock::now_us`).
-    Wait { until_us: Option<u64> },
+    Wait {
+        /// At the latest.
+        until_us: Option<u64>,
+    },
     /// Cancelled: drop the task.
     Stopped,
 }
@@ -353,7 +356,16 @@ impl Task {
         };
         let operator_state = self.parts.chain.operator_states();
         let (task, ended) = (self.parts.task, self.ended);
-        self.tell(TaskEvent::Cut(Box::new(TaskCut { task, epoch, cut, folder, operator_state, splits, committables, ended })));
+        self.tell(TaskEvent::Cut(Box::new(TaskCut {
+            task,
+            epoch,
+            cut,
+            folder,
+            operator_state,
+            splits,
+            committables,
+            ended,
+        })));
         Ok(())
     }
 
