@@ -158,7 +158,7 @@ async fn watch(
     let clock = SystemClock::default();
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut first, mut last, mut seen) = (None, Sample::default(), Observed::default());
+    let (mut first, mut last) = (None, Sample::default());
     loop {
         looks.tick().await;
         let observed = platform.observe().await.context("the job cannot go on")?;
@@ -171,11 +171,10 @@ async fn watch(
             first = Some(last.clone());
         }
         let over = job.state.is_final();
-        seen = observed;
         let Some(first) = &first else { continue };
         let timed_out = args.events.is_none() && last.at_us - first.at_us >= args.seconds * 1_000_000;
         if over || timed_out {
-            return Ok((first.clone(), last, seen));
+            return Ok((first.clone(), last, observed));
         }
     }
 }
