@@ -103,15 +103,15 @@ fn check_restore(path: &Path, job: &JobSpec) -> Result<RestoreFrom> {
     Ok(RestoreFrom { root: Some(root), prefix, id })
 }
 
-/// How the processes of the job in this folder are started.
-pub fn launch(workdir: &Workdir, slots: u32) -> Result<Launch> {
+/// How the processes of the job in this folder are started. `forward_stdout`: what the print sink writes is this process's stdout.
+pub fn launch(workdir: &Workdir, slots: u32, forward_stdout: bool) -> Result<Launch> {
     let program = std::env::current_exe().context("cannot find the millstream binary")?;
     let coordinator = process(&program, workdir, "coordinator", Vec::new());
     let workdir = workdir.clone();
     let worker = move |n: u32| {
         let name = format!("w{n}");
         let args = vec!["--name".to_owned(), name.clone(), "--slots".to_owned(), slots.to_string()];
-        ProcessSpec { forward_stdout: true, ..process(&program, &workdir, &name, args) }
+        ProcessSpec { forward_stdout, ..process(&program, &workdir, &name, args) }
     };
     Ok(Launch { coordinator, worker: Box::new(worker) })
 }

@@ -60,6 +60,13 @@ pub fn load(args: &FileArgs) -> Result<Loaded> {
     finish(job, sql, &shown.to_string())
 }
 
+/// A job that is nothing but this text, all variables at their defaults.
+pub fn from_sql(name: &str, sql: &str) -> Result<Loaded> {
+    let job = StreamJob::from_sql(name, sql.to_owned());
+    let sql = substitute(sql, &BTreeMap::new()).map_err(|error| user(format!("{name}: {error}")))?;
+    finish(job, sql, name)
+}
+
 fn finish(mut job: StreamJob, sql: String, shown: &str) -> Result<Loaded> {
     let graph = millstream_sql::plan(&sql, &millstream_sql::PlanOptions::default())
         .map_err(|error| user(format!("{shown}: {error}")))?;
@@ -120,6 +127,7 @@ fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
             records_per_second: settings.task_records_per_second,
             stage_records_per_second: settings.stage_records_per_second.clone(),
         },
+        table_options: BTreeMap::new(),
     }
 }
 

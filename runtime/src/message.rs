@@ -102,6 +102,8 @@ pub struct Register {
     pub pid: u32,
     /// Address of its data port.
     pub data_address: String,
+    /// Address of its admin port: `/metrics` and `/healthz`.
+    pub admin_address: String,
     /// Tasks of each stage it can host.
     pub slots: u32,
 }

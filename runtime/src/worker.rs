@@ -237,6 +237,15 @@ impl Worker {
         }
     }
 
+    /// What the worker exports to Prometheus.
+    pub fn metrics(&self) -> String {
+        let Some(current) = &self.current else { return String::new() };
+        match report::measure(current) {
+            Report::Metrics { tasks, .. } => metrics::text(&current.deploy, &tasks),
+            _ => String::new(),
+        }
+    }
+
     fn runs(&self, generation: Generation) -> bool {
         self.current.as_ref().is_some_and(|current| current.generation == generation)
     }

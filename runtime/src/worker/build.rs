@@ -6,7 +6,6 @@ use std::sync::mpsc::{Sender, channel};
 
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId};
 use millstream_sql::graph::{OpKind, StageGraph, TableSpec};
-use millstream_sql::{PlanOptions, plan};
 
 use super::limit::Limiter;
 use super::meter::Gauge;
@@ -88,7 +87,7 @@ pub fn prepare(
     doors: &mut Doors,
     uploads: &mut Ledger,
 ) -> Result<Deployment, Failed> {
-    let planned = plan(&deploy.job.sql, &PlanOptions::default()).map_err(|error| fail(error.to_string()))?;
+    let planned = deploy.job.plan().map_err(|error| fail(error.to_string()))?;
     if planned.fingerprint != deploy.fingerprint {
         return Err(fail("this worker plans the job differently than its coordinator: they are of different versions"));
     }
