@@ -28,7 +28,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<()> {
     use args::Command;
     match command {
         Command::Run(args) => run::run(args),
-        Command::Up(args) => up::up(args),
+        Command::Up(args) => up::command::up(args),
         Command::Explain(args) => explain::explain(&args),
         Command::Validate(args) => check::validate(&args),
         Command::Job(args) => job::job(args),

@@ -111,9 +111,17 @@ pub async fn serve(workdir: &Workdir) -> Result<JobState, Error> {
     tokio::spawn(async move { server.await });
     write_private(&workdir.coordinator_file(), &CoordinatorFile { control_address })?;
     write_private(&workdir.api_file(), &api)?;
-    Loop { coordinator, store, clock, workdir: workdir.clone(), commands: HashMap::new(), replies: HashMap::new(), next: 0 }
-        .run(from_workers, from_api)
-        .await
+    Loop {
+        coordinator,
+        store,
+        clock,
+        workdir: workdir.clone(),
+        commands: HashMap::new(),
+        replies: HashMap::new(),
+        next: 0,
+    }
+    .run(from_workers, from_api)
+    .await
 }
 
 /// The checkpoint a person asked to start from.
