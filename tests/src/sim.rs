@@ -235,6 +235,7 @@ fn job(sql: String, options: &Options) -> JobSpec {
         stages: options.stages.clone(),
         key_groups: options.key_groups,
         checkpoint_interval_ms: options.checkpoint_interval_ms,
+        table_options: BTreeMap::new(),
         checkpoint_timeout_ms: 200,
         checkpoint_keep: 2,
         // Faults come faster here than any policy allows.

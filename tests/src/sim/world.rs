@@ -307,6 +307,7 @@ impl World {
             incarnation: node.incarnation,
             pid: 0,
             data_address: format!("w{index}"),
+            admin_address: String::new(),
             slots: self.options.slots,
         };
         match self.seats.open(index, register) {
