@@ -59,7 +59,8 @@ impl Seats {
         self.next_conn += 1;
         let (incarnation, term) = (register.incarnation, chair.term);
         let up = VecDeque::from([Report::Register(register)]);
-        let conn = Conn { place, incarnation, term, down: VecDeque::new(), up, worker_open: true, coordinator_open: true };
+        let conn =
+            Conn { place, incarnation, term, down: VecDeque::new(), up, worker_open: true, coordinator_open: true };
         self.conns.insert(id, conn);
         Some(id)
     }
@@ -368,7 +369,11 @@ impl World {
             name: stage.name.clone(),
             tasks: Vec::new(),
             table: stage.table.clone(),
-            splits: stage.tasks.iter().flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone()))).collect(),
+            splits: stage
+                .tasks
+                .iter()
+                .flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())))
+                .collect(),
         };
         self.seats.positions.insert(manifest.epoch, manifest.stages.iter().map(stage).collect());
     }

@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 use std::sync::{Arc, Mutex};
 
-use millstream_runtime::checkpoint::store::{CheckpointStore, Fault, Failure, MemoryCheckpoints};
+use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
 use millstream_runtime::coordinator::protocol::Request;
 use millstream_runtime::state::disk::MemoryDisk;
 
@@ -42,7 +42,8 @@ impl Plan {
             (Kind::Rescale, faults.rescale),
             (Kind::Savepoint, faults.savepoint),
         ];
-        let mut coming: Vec<Kind> = counts.into_iter().flat_map(|(kind, count)| (0..count).map(move |_| kind)).collect();
+        let mut coming: Vec<Kind> =
+            counts.into_iter().flat_map(|(kind, count)| (0..count).map(move |_| kind)).collect();
         for at in (1..coming.len()).rev() {
             coming.swap(at, rng.below(at + 1));
         }
@@ -110,7 +111,9 @@ impl World {
     }
 
     fn any_place(&mut self, wanted: impl Fn(&super::node::Node) -> bool) -> Option<usize> {
-        let fit = |(index, place): (usize, &super::node::Place)| place.node.as_ref().filter(|node| wanted(node)).map(|_| index);
+        let fit = |(index, place): (usize, &super::node::Place)| {
+            place.node.as_ref().filter(|node| wanted(node)).map(|_| index)
+        };
         let found: Vec<usize> = self.places.iter().enumerate().filter_map(fit).collect();
         (!found.is_empty()).then(|| found[self.rng.below(found.len())])
     }
