@@ -8,7 +8,7 @@ use millstream_tests::sim::{Failure, Faults, Options, Plant, Report, Run};
 const BID: &str = "CREATE TABLE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, dateTime TIMESTAMP(3),
   WATERMARK FOR dateTime AS dateTime - INTERVAL '0.1' SECOND
-) WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'nexmark.events' = '3000', 'nexmark.event-rate' = '1000');";
+) WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'nexmark.events' = '3000', 'nexmark.event-rate' = '1000', 'nexmark.rate' = '60000');";
 
 /// Stateless.
 const Q0: &str = "CREATE TABLE out (auction BIGINT, bidder BIGINT, price BIGINT, dateTime TIMESTAMP(3)) WITH (
@@ -25,10 +25,10 @@ GROUP BY window_start, window_end, auction;";
 /// A window join of two aggregates (q8).
 const JOIN: &str = "CREATE TABLE person (
   id BIGINT, name STRING, dateTime TIMESTAMP(3), WATERMARK FOR dateTime AS dateTime
-) WITH ('connector' = 'nexmark', 'nexmark.table' = 'person', 'nexmark.events' = '9000', 'nexmark.event-rate' = '1000');
+) WITH ('connector' = 'nexmark', 'nexmark.table' = 'person', 'nexmark.events' = '9000', 'nexmark.event-rate' = '1000', 'nexmark.rate' = '180000');
 CREATE TABLE auction (
   seller BIGINT, dateTime TIMESTAMP(3), WATERMARK FOR dateTime AS dateTime
-) WITH ('connector' = 'nexmark', 'nexmark.table' = 'auction', 'nexmark.events' = '9000', 'nexmark.event-rate' = '1000');
+) WITH ('connector' = 'nexmark', 'nexmark.table' = 'auction', 'nexmark.events' = '9000', 'nexmark.event-rate' = '1000', 'nexmark.rate' = '180000');
 CREATE TABLE out (id BIGINT, name STRING, starttime TIMESTAMP(3), auctions BIGINT) WITH (
   'connector' = 'filesystem', 'path' = '${OUT}', 'format' = 'csv');
 INSERT INTO out SELECT P.id, P.name, P.starttime, A.auctions
@@ -81,6 +81,7 @@ fn options(seed: u64) -> Options {
     Options {
         workers: 2 + usize::from(seed.is_multiple_of(5)),
         parallelism: 1 + (seed / 3 % 3) as u32,
+        checkpoint_interval_ms: Some(4),
         faults: Faults::all(),
         ..Options::default()
     }
