@@ -54,13 +54,12 @@ pub struct Seats {
 impl Seats {
     /// A worker connects and introduces itself; none if nobody answers.
     pub fn open(&mut self, place: usize, register: Register) -> Option<ConnId> {
-        let chair = self.chair.as_ref()?;
+        self.chair.as_ref()?;
         let id = self.next_conn;
         self.next_conn += 1;
-        let (incarnation, term) = (register.incarnation, chair.term);
+        let incarnation = register.incarnation;
         let up = VecDeque::from([Report::Register(register)]);
-        let conn =
-            Conn { place, incarnation, term, down: VecDeque::new(), up, worker_open: true, coordinator_open: true };
+        let conn = Conn { place, incarnation, down: VecDeque::new(), up, worker_open: true, coordinator_open: true };
         self.conns.insert(id, conn);
         Some(id)
     }
@@ -292,8 +291,8 @@ impl World {
                 match self.options.plant {
                     Some(Plant::CommitBeforeStored) => self.commit_early(&manifest),
                     Some(Plant::DropCut) => {
-                        let stages = manifest.stages.len();
-                        let at = self.rng.below(stages);
+                        // Of a source: its splits are lost.
+                        let at = 0;
                         drop(manifest.stages[at].tasks.pop());
                     }
                     _ => {}
@@ -369,11 +368,7 @@ impl World {
             name: stage.name.clone(),
             tasks: Vec::new(),
             table: stage.table.clone(),
-            splits: stage
-                .tasks
-                .iter()
-                .flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())))
-                .collect(),
+            splits: stage.tasks.iter().flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone()))).collect(),
         };
         self.seats.positions.insert(manifest.epoch, manifest.stages.iter().map(stage).collect());
     }

@@ -48,7 +48,7 @@ impl Plan {
             coming.swap(at, rng.below(at + 1));
         }
         let armed = Arc::new(Mutex::new((0, Rng::new(rng.next()))));
-        Self { coming, next_at_step: rng.between(1, 600), done: Faults::default(), armed }
+        Self { coming, next_at_step: rng.between(1, 300), done: Faults::default(), armed }
     }
 
     fn hook(&self) -> Fault {
@@ -70,7 +70,7 @@ impl World {
         if self.steps < self.plan.next_at_step {
             return Ok(());
         }
-        self.plan.next_at_step = self.steps + self.rng.between(1, 500);
+        self.plan.next_at_step = self.steps + self.rng.between(1, 300);
         let Some(kind) = self.plan.coming.pop() else { return Ok(()) };
         if !self.happen(kind)? {
             self.plan.coming.insert(0, kind); // Not now.
