@@ -1,3 +1,4 @@
 //! What the tests that cross crate walls share.
 
+pub mod process;
 pub mod tidy;
