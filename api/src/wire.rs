@@ -68,6 +68,9 @@ pub struct WorkerStatus {
     pub incarnation: u64,
     /// Address of the data port.
     pub data_address: String,
+    /// Address of the admin port: `/metrics` and `/healthz`.
+    #[serde(default)]
+    pub admin_address: String,
     /// Ids of the tasks it hosts.
     pub tasks: Vec<TaskId>,
 }
@@ -151,6 +154,15 @@ pub struct TaskStatus {
     pub key_groups: u32,
     /// Bytes of keyed state, an estimate.
     pub state_bytes: u64,
+    /// Keys read from the state store.
+    #[serde(default)]
+    pub store_reads: u64,
+    /// Keys written to the state store.
+    #[serde(default)]
+    pub store_writes: u64,
+    /// Time it wanted a CPU and had none, microseconds: part of the busy time.
+    #[serde(default)]
+    pub starved_us: u64,
 }
 
 /// One edge into a stage.

@@ -89,9 +89,9 @@ pub struct UpArgs {
     /// Folder for logs, checkpoints and api.json; a temporary one, removed at the end, unless given
     #[arg(long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
-    /// Compare the result with that of a one-task run without rate limits when the input has ended
+    /// Do not compare the result with that of a one-task run without rate limits when the input has ended
     #[arg(long)]
-    pub verify: bool,
+    pub no_verify: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -169,16 +169,19 @@ pub enum BenchCommand {
     Nexmark(NexmarkArgs),
     /// Rows and bytes a second through a hash exchange between two processes
     Exchange {
-        /// Seconds to measure
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
+        /// Rows to send
+        #[arg(long, default_value_t = 40_000_000)]
+        rows: u64,
         /// One JSON object
         #[arg(long)]
         json: bool,
     },
     /// The other end of the exchange benchmark
     #[command(hide = true)]
-    ExchangePeer { address: String },
+    ExchangePeer {
+        #[arg(long)]
+        rows: u64,
+    },
 }
 
 #[derive(ClapArgs)]

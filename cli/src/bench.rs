@@ -1,9 +1,17 @@
-//! `millstream bench`.
+//! `millstream bench`: figures, with the product's own processes.
 use anyhow::Result;
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchCommand};
+
+mod exchange;
+mod nexmark;
+mod usage;
 
 /// Measures.
-pub fn bench(_args: BenchArgs) -> Result<()> {
-    anyhow::bail!("being built")
+pub fn bench(args: BenchArgs) -> Result<()> {
+    match args.command {
+        BenchCommand::Nexmark(args) => nexmark::bench(&args),
+        BenchCommand::Exchange { rows, json } => exchange::bench(rows, json),
+        BenchCommand::ExchangePeer { rows } => exchange::peer(rows),
+    }
 }

@@ -12,7 +12,10 @@ pub fn validate(args: &ValidateArgs) -> Result<()> {
     let stages: Vec<&str> = loaded.graph.stages.iter().map(|stage| stage.name.as_str()).collect();
     if args.json {
         let fingerprint = format!("{:016x}", loaded.graph.fingerprint);
-        println!("{}", serde_json::json!({"valid": true, "job": loaded.spec.name, "stages": stages, "fingerprint": fingerprint}));
+        println!(
+            "{}",
+            serde_json::json!({"valid": true, "job": loaded.spec.name, "stages": stages, "fingerprint": fingerprint})
+        );
     } else {
         println!("{} is valid: job {}, stages {}", args.file.file.display(), loaded.spec.name, stages.join(", "));
     }
@@ -22,7 +25,8 @@ pub fn validate(args: &ValidateArgs) -> Result<()> {
 /// Every table's connector and options, and whether sinks can take what they are given.
 pub fn tables(graph: &StageGraph) -> Result<(), String> {
     for stage in &graph.stages {
-        let mut updating = graph.edges.iter().any(|edge| graph.stages[edge.to].name == stage.name && emits_updates(graph, edge.from));
+        let mut updating =
+            graph.edges.iter().any(|edge| graph.stages[edge.to].name == stage.name && emits_updates(graph, edge.from));
         for op in &stage.ops {
             let (table, role) = match &op.kind {
                 OpKind::Source(table) => (table, Role::Source),

@@ -111,7 +111,8 @@ fn show<T: Serialize>(json: bool, items: &[T], text: impl Fn(&T) -> String) -> R
 }
 
 fn status_text(job: &JobStatus) -> String {
-    let mut text = format!("{}  {}  generation {}  recoveries {}", job.name, state(job.state), job.generation, job.recoveries);
+    let mut text =
+        format!("{}  {}  generation {}  recoveries {}", job.name, state(job.state), job.generation, job.recoveries);
     if let Some(checkpoint) = &job.checkpoint {
         text.push_str(&format!("\n  checkpoint {} at {}", checkpoint.epoch, checkpoint.path));
     }
@@ -158,8 +159,9 @@ fn checkpoint_text(checkpoint: &CheckpointStatus) -> String {
 
 fn rescale_text(rescale: &RescaleStatus) -> String {
     let changed = rescale.to.iter().filter(|(stage, to)| rescale.from.get(*stage) != Some(to));
-    let changes: Vec<String> =
-        changed.map(|(stage, to)| format!("{stage} {} -> {to}", rescale.from.get(stage).copied().unwrap_or(0))).collect();
+    let changes: Vec<String> = changed
+        .map(|(stage, to)| format!("{stage} {} -> {to}", rescale.from.get(stage).copied().unwrap_or(0)))
+        .collect();
     let took = rescale.duration_ms.map_or_else(String::new, |ms| format!("  {ms} ms"));
     let moved = format!("{} key groups moved, {} had to", rescale.groups_moved, rescale.groups_moved_min);
     format!("rescale {}  {}  {}{took}  {moved}", rescale.id, rescale.state, changes.join(", "))

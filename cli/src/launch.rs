@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use millstream_operator::platform::local::Launch;
 use millstream_operator::platform::process::ProcessSpec;
 use millstream_runtime::checkpoint::manifest::Expected;
-use millstream_runtime::checkpoint::{history, paths};
 use millstream_runtime::checkpoint::store::ObjectCheckpoints;
+use millstream_runtime::checkpoint::{history, paths};
 use millstream_runtime::clock::{Clock, SystemClock};
 use millstream_runtime::coordinator::shape;
 use millstream_runtime::job::JobSpec;
@@ -79,16 +79,18 @@ fn check_restore(path: &Path, job: &JobSpec) -> Result<RestoreFrom> {
     let refuse = |what: &str| user(format!("--restore {shown}: {what}"));
     let absolute = std::path::absolute(path)?;
     if !absolute.is_file() {
-        return Err(refuse("there is no such checkpoint; `millstream job checkpoints` prints the paths of a running job"));
+        return Err(refuse(
+            "there is no such checkpoint; `millstream job checkpoints` prints the paths of a running job",
+        ));
     }
     let located = paths::locate(&absolute.to_string_lossy());
     let not_one = || refuse("is not the path of a checkpoint: it ends in manifests/EPOCH-TERM.json");
     let (root, prefix, id) = located.ok_or_else(not_one)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let store = ObjectCheckpoints::local(Path::new(&root), runtime.handle().clone());
-    let manifest = store.map_err(|error| refuse(&chain(&error))).and_then(|store| {
-        history::load(&store, &prefix, id).map_err(|error| refuse(&chain(&error)))
-    })?;
+    let manifest = store
+        .map_err(|error| refuse(&chain(&error)))
+        .and_then(|store| history::load(&store, &prefix, id).map_err(|error| refuse(&chain(&error))))?;
     let shape = shape::shape(job).map_err(|error| refuse(&error))?;
     let expected = Expected {
         job_name: &job.name,
@@ -101,15 +103,15 @@ fn check_restore(path: &Path, job: &JobSpec) -> Result<RestoreFrom> {
     Ok(RestoreFrom { root: Some(root), prefix, id })
 }
 
-/// How the processes of the job in this folder are started.
-pub fn launch(workdir: &Workdir, slots: u32) -> Result<Launch> {
+/// How the processes of the job in this folder are started. `forward_stdout`: what the print sink writes is this process's stdout.
+pub fn launch(workdir: &Workdir, slots: u32, forward_stdout: bool) -> Result<Launch> {
     let program = std::env::current_exe().context("cannot find the millstream binary")?;
     let coordinator = process(&program, workdir, "coordinator", Vec::new());
     let workdir = workdir.clone();
     let worker = move |n: u32| {
         let name = format!("w{n}");
         let args = vec!["--name".to_owned(), name.clone(), "--slots".to_owned(), slots.to_string()];
-        ProcessSpec { forward_stdout: true, ..process(&program, &workdir, &name, args) }
+        ProcessSpec { forward_stdout, ..process(&program, &workdir, &name, args) }
     };
     Ok(Launch { coordinator, worker: Box::new(worker) })
 }

@@ -11,6 +11,7 @@ use crate::args::FileArgs;
 use crate::fail::user;
 
 /// A job that can run.
+#[allow(dead_code)] // `job` and `settings` are for `up`.
 pub struct Loaded {
     /// As the user described it; a SQL file is a StreamJob with nothing but defaults.
     pub job: StreamJob,
@@ -59,6 +60,13 @@ pub fn load(args: &FileArgs) -> Result<Loaded> {
     finish(job, sql, &shown.to_string())
 }
 
+/// A job that is nothing but this text, all variables at their defaults.
+pub fn from_sql(name: &str, sql: &str) -> Result<Loaded> {
+    let job = StreamJob::from_sql(name, sql.to_owned());
+    let sql = substitute(sql, &BTreeMap::new()).map_err(|error| user(format!("{name}: {error}")))?;
+    finish(job, sql, name)
+}
+
 fn finish(mut job: StreamJob, sql: String, shown: &str) -> Result<Loaded> {
     let graph = millstream_sql::plan(&sql, &millstream_sql::PlanOptions::default())
         .map_err(|error| user(format!("{shown}: {error}")))?;
@@ -81,13 +89,13 @@ fn check_stage_names(spec: &Spec, settings: &Settings, graph: &StageGraph) -> Re
     let names: Vec<&str> = graph.stages.iter().map(|stage| stage.name.as_str()).collect();
     let unknown = |name: &str| !names.contains(&name);
     let there_are = names.join(", ");
-    for (index, stage) in spec.stages.iter().enumerate().filter(|(_, stage)| unknown(&stage.name)) {
+    if let Some((index, stage)) = spec.stages.iter().enumerate().find(|(_, stage)| unknown(&stage.name)) {
         return Err(format!("spec.stages[{index}].name: there is no stage {}; the stages are {there_are}", stage.name));
     }
     match settings.stage_records_per_second.keys().find(|name| unknown(name)) {
-        Some(name) => {
-            Err(format!("spec.settings: task.records-per-second.{name}: there is no stage {name}; the stages are {there_are}"))
-        }
+        Some(name) => Err(format!(
+            "spec.settings: task.records-per-second.{name}: there is no stage {name}; the stages are {there_are}"
+        )),
         None => Ok(()),
     }
 }
@@ -119,6 +127,7 @@ fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
             records_per_second: settings.task_records_per_second,
             stage_records_per_second: settings.stage_records_per_second.clone(),
         },
+        table_options: BTreeMap::new(),
     }
 }
 
@@ -143,13 +152,16 @@ fn read(file: &Path) -> Result<String> {
     }
     let bytes = std::fs::read(file).map_err(|error| cannot(&format!("cannot read the file: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let line =
+            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         cannot(&format!("line {line}: is not UTF-8 text"))
     })
 }
 
+type NamedValues = Vec<(String, String)>;
+
 /// `--set` values: names with a dot are settings, the others variables.
-fn split_sets(sets: &[String]) -> Result<(BTreeMap<String, String>, Vec<(String, String)>)> {
+fn split_sets(sets: &[String]) -> Result<(BTreeMap<String, String>, NamedValues)> {
     let (mut variables, mut settings) = (BTreeMap::new(), Vec::new());
     for set in sets {
         let parts = set.split_once('=').filter(|(name, _)| !name.is_empty());

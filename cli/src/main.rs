@@ -14,6 +14,7 @@ mod load;
 mod progress;
 mod role;
 mod run;
+mod say;
 mod up;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<()> {
     use args::Command;
     match command {
         Command::Run(args) => run::run(args),
-        Command::Up(args) => up::up(args),
+        Command::Up(args) => up::command::up(args),
         Command::Explain(args) => explain::explain(&args),
         Command::Validate(args) => check::validate(&args),
         Command::Job(args) => job::job(args),

@@ -41,15 +41,17 @@ impl Progress {
             return;
         }
         let read = records_read(stages);
-        let rate = self.last.filter(|(_, before)| *before <= read).map(|(at_us, before)| {
-            (read - before) as f64 / ((now_us - at_us).max(1) as f64 / 1e6)
-        });
+        let rate = self
+            .last
+            .filter(|(_, before)| *before <= read)
+            .map(|(at_us, before)| (read - before) as f64 / ((now_us - at_us).max(1) as f64 / 1e6));
         self.last = Some((now_us, read));
         let tasks: usize = stages.iter().map(|stage| stage.tasks.len()).sum();
         let rate = rate.map_or_else(String::new, |rate| format!(", {} rows/s", thousands(rate as u64)));
         let epoch = job.checkpoint.as_ref().map_or_else(String::new, |done| format!(", checkpoint {}", done.epoch));
         let recovered = if job.recoveries > 0 { format!(", {} recoveries", job.recoveries) } else { String::new() };
-        let line = format!("{}: {} rows read{rate}, {tasks} tasks{epoch}{recovered}", state(job.state), thousands(read));
+        let line =
+            format!("{}: {} rows read{rate}, {tasks} tasks{epoch}{recovered}", state(job.state), thousands(read));
         if self.terminal {
             // A progress line that cannot be drawn is no reason to stop.
             let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
@@ -72,7 +74,13 @@ impl Progress {
 pub fn closing(outcome: &Outcome) -> String {
     let job = &outcome.job;
     let read = records_read(&outcome.stages);
-    let mut text = format!("{}: {} rows read, {} late, {} malformed", state(job.state), thousands(read), thousands(job.late_rows), thousands(job.bad_records));
+    let mut text = format!(
+        "{}: {} rows read, {} late, {} malformed",
+        state(job.state),
+        thousands(read),
+        thousands(job.late_rows),
+        thousands(job.bad_records)
+    );
     if job.recoveries > 0 {
         text.push_str(&format!(", {} recoveries", job.recoveries));
     }
@@ -98,7 +106,7 @@ pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -29,7 +29,7 @@ pub fn run(args: RunArgs) -> Result<()> {
     let workers = args.workers.unwrap_or(2.min(widest)).max(1);
     let mut folder = Folder::make(args.workdir.as_deref())?;
     launch::prepare(&folder.workdir, &loaded.spec, args.restore.as_deref())?;
-    let launch = launch::launch(&folder.workdir, widest.div_ceil(workers))?;
+    let launch = launch::launch(&folder.workdir, widest.div_ceil(workers), true)?;
     // One thread: children die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(watch(&folder.workdir, launch, workers, &args));
@@ -44,7 +44,9 @@ fn apply(args: &RunArgs, loaded: &mut Loaded) -> Result<()> {
     if let Some(parallelism) = args.parallelism {
         if parallelism == 0 || parallelism > loaded.spec.key_groups {
             let groups = loaded.spec.key_groups;
-            return Err(user(format!("--parallelism {parallelism}: give a number from 1 to {groups}, the job's key groups")));
+            return Err(user(format!(
+                "--parallelism {parallelism}: give a number from 1 to {groups}, the job's key groups"
+            )));
         }
         loaded.spec.parallelism = parallelism;
         loaded.spec.stages.clear();

@@ -76,6 +76,16 @@ impl Batch {
         })
     }
 
+    /// `count` rows from `from` on, without copying columns.
+    pub fn slice(&self, from: usize, count: usize) -> Self {
+        Self {
+            rows: self.rows.slice(from, count),
+            kinds: self.kinds.as_ref().map(|kinds| kinds[from..from + count].into()),
+            groups: self.groups.as_ref().map(|groups| groups[from..from + count].into()),
+            split: self.split,
+        }
+    }
+
     /// Bytes in memory, as credits count them.
     pub fn bytes(&self) -> usize {
         self.rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>()

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use millstream_api::id::TaskId;
+use millstream_sql::{OpKind, PlanOptions, StageGraph};
 use serde::{Deserialize, Serialize};
 
 /// A job as the coordinator is given it; sent to every worker as it is. Planning the same spec gives the same graph.
@@ -34,6 +35,10 @@ pub struct JobSpec {
     pub state_memory_bytes: u64,
     /// Tuning of the data plane.
     pub tuning: Tuning,
+    /// Options that replace those of the text, by table; none = the option is removed. For running the same text against other
+    /// tables, such as a comparison at full speed into another folder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub table_options: BTreeMap<String, BTreeMap<String, Option<String>>>,
 }
 
 /// Tuning of the data plane, from the job's settings.
@@ -65,6 +70,24 @@ impl Default for Tuning {
 }
 
 impl JobSpec {
+    /// The job's stage graph. Every process of the job gets the same one; its fingerprint is that of the text alone.
+    pub fn plan(&self) -> Result<StageGraph, millstream_sql::Error> {
+        let mut graph = millstream_sql::plan(&self.sql, &PlanOptions::default())?;
+        for op in graph.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
+            let (OpKind::Source(table) | OpKind::Sink(table)) = &mut op.kind else { continue };
+            for (name, value) in self.table_options.get(&table.name).into_iter().flatten() {
+                if let ("connector", Some(value)) = (name.as_str(), value) {
+                    table.connector.clone_from(value);
+                }
+                match value {
+                    Some(value) => table.options.insert(name.clone(), value.clone()),
+                    None => table.options.remove(name),
+                };
+            }
+        }
+        Ok(graph)
+    }
+
     /// Tasks asked for of a stage.
     pub fn parallelism_of(&self, stage: &str) -> u32 {
         self.stages.get(stage).copied().unwrap_or(self.parallelism)

@@ -11,6 +11,7 @@ use crate::job::{JobSpec, Placement};
 use crate::source::Split;
 
 /// Coordinator to worker.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
     /// Build the tasks of a generation that are placed on this worker, restore their state, register their inputs.
@@ -101,11 +102,14 @@ pub struct Register {
     pub pid: u32,
     /// Address of its data port.
     pub data_address: String,
+    /// Address of its admin port: `/metrics` and `/healthz`.
+    pub admin_address: String,
     /// Tasks of each stage it can host.
     pub slots: u32,
 }
 
 /// Worker to coordinator.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
     /// First message of every connection.

@@ -36,6 +36,7 @@ pub struct Split {
 }
 
 /// What a poll gives.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug)]
 pub enum Poll {
     /// Rows (never 0), all of `split` if it is some. If it is none, the task reads all its splits merged in order

@@ -24,6 +24,7 @@ pub mod host;
 pub mod inputs;
 pub mod limit;
 pub mod meter;
+#[allow(dead_code)] // Until workers serve it.
 mod metrics;
 pub mod output;
 pub mod report;
@@ -48,6 +49,7 @@ pub enum TaskCommand {
 }
 
 /// What a task tells its worker.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug)]
 pub enum TaskEvent {
     /// Its cut is taken, not uploaded yet.
@@ -126,6 +128,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What a worker takes in.
+#[allow(missing_docs, reason = "fields are named after what the variants say")]
 #[derive(Debug)]
 pub enum Event {
     /// The coordinator says something.
@@ -165,6 +168,12 @@ pub trait Background: Send + Sync {
     fn run(&self, job: Box<dyn FnOnce() + Send>);
 }
 
+/// Opens a checkpoint store by its root.
+pub type OtherStore = Box<dyn Fn(&str) -> Result<Arc<dyn CheckpointStore>, String> + Send>;
+
+/// Opens the state backend of a job.
+pub type OpenBackend = Box<dyn Fn(&JobSpec) -> Result<Arc<dyn Backend>, String> + Send>;
+
 /// What a worker needs of the world.
 pub struct Doors {
     /// Time.
@@ -176,9 +185,9 @@ pub struct Doors {
     /// Checkpoints of this job.
     pub store: Arc<dyn CheckpointStore>,
     /// Opens another checkpoint store by its root, to restore from.
-    pub other_store: Box<dyn Fn(&str) -> Result<Arc<dyn CheckpointStore>, String> + Send>,
+    pub other_store: OtherStore,
     /// Opens the state backend of a job; asked once.
-    pub backend: Box<dyn Fn(&JobSpec) -> Result<Arc<dyn Backend>, String> + Send>,
+    pub backend: OpenBackend,
     /// Makes the exchange of a generation.
     pub hubs: Box<dyn Hubs>,
     /// Runs tasks.
@@ -228,6 +237,15 @@ impl Worker {
         }
     }
 
+    /// What the worker exports to Prometheus.
+    pub fn metrics(&self) -> String {
+        let Some(current) = &self.current else { return String::new() };
+        match report::measure(current) {
+            Report::Metrics { tasks, .. } => metrics::text(&current.deploy, &tasks),
+            _ => String::new(),
+        }
+    }
+
     fn runs(&self, generation: Generation) -> bool {
         self.current.as_ref().is_some_and(|current| current.generation == generation)
     }
@@ -240,7 +258,8 @@ impl Worker {
             Command::Abort { generation, epoch } if self.runs(generation) => self.tell(TaskCommand::Abort(epoch)),
             Command::Commit { generation, epoch } if self.runs(generation) => {
                 let current = self.current.as_mut();
-                let waiting: BTreeSet<TaskId> = current.iter().flat_map(|current| current.tasks.keys().copied()).collect();
+                let waiting: BTreeSet<TaskId> =
+                    current.iter().flat_map(|current| current.tasks.keys().copied()).collect();
                 if let Some(current) = current {
                     current.committing = Some((epoch, waiting));
                 }
@@ -353,11 +372,18 @@ impl Worker {
         }
     }
 
-    fn uploaded(&mut self, generation: Generation, epoch: Epoch, task: TaskId, result: Result<Uploaded, String>) -> Report {
+    fn uploaded(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        task: TaskId,
+        result: Result<Uploaded, String>,
+    ) -> Report {
         match result {
             Err(reason) => Report::CutFailed { generation, epoch, task, reason },
             Ok(Uploaded { manifest, bytes }) => {
-                let stage = self.current.as_ref().and_then(|current| current.tasks.get(&task)).map_or(0, |task| task.stage);
+                let stage =
+                    self.current.as_ref().and_then(|current| current.tasks.get(&task)).map_or(0, |task| task.stage);
                 Report::Cut { generation, epoch, stage, task: Box::new(manifest), uploaded_bytes: bytes }
             }
         }

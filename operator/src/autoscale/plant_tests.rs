@@ -94,6 +94,9 @@ impl Plant {
             offered_per_s: (at == 0).then_some(offered),
             key_groups: 0,
             state_bytes: 0,
+            store_reads: 0,
+            store_writes: 0,
+            starved_us: 0,
         }
     }
 

@@ -89,6 +89,7 @@ impl World {
                 pid: n + 10,
                 incarnation: 1,
                 data_address: String::new(),
+                admin_address: String::new(),
                 tasks: if n < tasks { vec![n] } else { Vec::new() },
             })
             .collect();
@@ -110,6 +111,9 @@ impl World {
                 offered_per_s: (at == 0).then_some(self.offered),
                 key_groups: 0,
                 state_bytes: 0,
+                store_reads: 0,
+                store_writes: 0,
+                starved_us: 0,
             };
             let edge = |from: &str| EdgeStatus {
                 from: from.into(),

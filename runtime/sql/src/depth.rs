@@ -15,6 +15,8 @@ struct Level {
     height: usize,
     /// The highest of those before the last comma.
     highest: usize,
+    /// Joins and unions: commas between columns do not end their chain.
+    relations: usize,
     /// A comma in FROM is a join.
     in_from: bool,
 }
@@ -28,7 +30,7 @@ pub(crate) fn check(tokens: &Tokens) -> Result<(), Error> {
         } else if closes(token) && levels.len() > 1 {
             let inner = levels.pop().unwrap_or_default();
             if let Some(level) = levels.last_mut() {
-                level.height = level.height.max(inner.height.max(inner.highest) + 1);
+                level.height = level.height.max(inner.total() + 1);
             }
         } else if let Some(level) = levels.last_mut() {
             level.read(token);
@@ -37,7 +39,7 @@ pub(crate) fn check(tokens: &Tokens) -> Result<(), Error> {
             return Err(Error::at(Position::of(token), format!("this nests more than {MAX_NESTING} levels deep"))
                 .help("move inner parts into a view"));
         }
-        if levels.last().is_some_and(|level| level.height > MAX_HEIGHT) {
+        if levels.last().is_some_and(|level| level.total() > MAX_HEIGHT) {
             let message =
                 format!("this expression nests too deep: more than {MAX_HEIGHT} operators depend on each other");
             return Err(Error::at(Position::of(token), message).help("use IN (...) or split it over several views"));
@@ -47,10 +49,15 @@ pub(crate) fn check(tokens: &Tokens) -> Result<(), Error> {
 }
 
 impl Level {
+    fn total(&self) -> usize {
+        self.height.max(self.highest) + self.relations
+    }
+
     fn read(&mut self, token: &TokenWithSpan) {
         const CLAUSES: [&str; 6] = ["WHERE", "GROUP", "HAVING", "SELECT", "ORDER", "SET"];
         match &token.token {
-            Token::Comma if !self.in_from => {
+            Token::Comma if self.in_from => self.relations += 1,
+            Token::Comma => {
                 self.highest = self.highest.max(self.height);
                 self.height = 0;
             }
@@ -60,23 +67,10 @@ impl Level {
                 } else if CLAUSES.iter().any(|clause| is_word(token, clause)) {
                     self.in_from = false;
                 }
-                const OPERATORS: [&str; 14] = [
-                    "AND",
-                    "OR",
-                    "NOT",
-                    "XOR",
-                    "IS",
-                    "LIKE",
-                    "BETWEEN",
-                    "IN",
-                    "JOIN",
-                    "UNION",
-                    "EXCEPT",
-                    "INTERSECT",
-                    "AT",
-                    "COLLATE",
-                ];
-                self.height += usize::from(OPERATORS.iter().any(|operator| is_word(token, operator)));
+                const RELATIONS: [&str; 4] = ["JOIN", "UNION", "EXCEPT", "INTERSECT"];
+                const OPERATORS: [&str; 9] = ["AND", "OR", "NOT", "IS", "LIKE", "BETWEEN", "IN", "AT", "COLLATE"];
+                self.relations += usize::from(RELATIONS.iter().any(|word| is_word(token, word)));
+                self.height += usize::from(OPERATORS.iter().any(|word| is_word(token, word)));
             }
             Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::Period => {}
             // Every other token is an operator or something no statement has much of.
@@ -114,6 +108,7 @@ mod tests {
             assert!(check_text(&format!("SELECT a{}", chain.repeat(50_000))).is_err(), "{chain}");
         }
         assert!(check_text(&format!("SELECT 1 FROM a{}", ", a".repeat(1000))).is_err());
+        assert!(check_text(&format!("SELECT 1, 2 FROM a{}", " UNION ALL SELECT 1, 2 FROM a".repeat(1000))).is_err());
         assert!(check_text(&format!("SELECT 1 FROM a{}", " JOIN a ON x = y".repeat(1000))).is_err());
     }
 

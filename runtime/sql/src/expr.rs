@@ -15,6 +15,11 @@ impl Expr {
         Self { physical }
     }
 
+    /// Passes on a column.
+    pub fn column(name: &str, index: usize) -> Self {
+        Self::new(Arc::new(datafusion::physical_expr::expressions::Column::new(name, index)))
+    }
+
     pub(crate) fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.physical
     }

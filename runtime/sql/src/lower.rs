@@ -179,6 +179,10 @@ impl Lowering<'_> {
     fn arrange(&mut self, node: &NodeRef, exprs: &[Arc<dyn PhysicalExpr>]) -> Result<(NodeRef, Vec<usize>), Error> {
         let mut outputs = relation::Outputs::new(node);
         let positions: Vec<usize> = exprs.iter().map(|expr| outputs.place(expr)).collect();
+        if positions.is_empty() {
+            // COUNT(*) of everything reads no column, but rows without columns cannot be counted.
+            outputs.keep(0);
+        }
         let in_place: Option<Vec<usize>> = exprs.iter().map(crate::dataflow::column_index).collect();
         // The output of a keyed op may be read by several stages and is not worth a projection of its own; from
         // anything else only what is needed goes over the network.

@@ -39,6 +39,12 @@ fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>, Error> {
         let message = "the text contains a NUL byte";
         return Err(Error::at(position_of(text, offset), message).help("is this file SQL text in UTF-8?"));
     }
+    // To the tokenizer this is text to run, and one inside the other it recurses without bound.
+    if let Some(offset) = text.find("/*!") {
+        return Err(
+            Error::at(position_of(text, offset), "comments that begin with /*! are not supported").help("write /* !")
+        );
+    }
     let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|error| {
         let message = format!("cannot read the text here: {}", lower_first(&error.message));
         Error::at(error.location.into(), message).help("is a quote or a comment left open?")

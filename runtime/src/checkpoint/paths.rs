@@ -130,10 +130,10 @@ mod tests {
         let name = "00000000000000000012-0000000003.json";
         let id = ManifestId { epoch: 12, term: 3 };
         let parts = |root: &str| Some((root.to_owned(), "job".to_owned(), id));
-        assert_eq!(locate(&format!("/work/cp/job/manifests/{name}")), parts("/work/cp"));
+        assert_eq!(locate(&format!("/data/cp/job/manifests/{name}")), parts("/data/cp"));
         assert_eq!(locate(&format!("/job/manifests/{name}")), parts("/"));
         assert_eq!(locate(&format!("job/manifests/{name}")), parts("."));
-        assert_eq!(locate("/work/cp/job/manifests/latest.json"), None);
-        assert_eq!(locate("/work/cp/job"), None);
+        assert_eq!(locate("/data/cp/job/manifests/latest.json"), None);
+        assert_eq!(locate("/data/cp/job"), None);
     }
 }

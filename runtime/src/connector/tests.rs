@@ -8,7 +8,7 @@ use super::*;
 fn table(connector: &str, options: &[(&str, &str)]) -> TableSpec {
     let options: BTreeMap<_, _> = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let schema = Arc::new(Schema::new(vec![Field::new("price", DataType::Int64, true)]));
-    TableSpec { name: "bid".into(), connector: connector.into(), options, schema }
+    TableSpec { name: "bid".into(), connector: connector.into(), options, schema, line: 1, column: 1 }
 }
 
 #[test]

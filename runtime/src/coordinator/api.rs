@@ -168,7 +168,8 @@ async fn stop(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<Jo
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    let refused = |error| Refused(StatusCode::BAD_REQUEST, format!("the request body is not what is expected: {error}"));
+    let refused =
+        |error| Refused(StatusCode::BAD_REQUEST, format!("the request body is not what is expected: {error}"));
     serde_json::from_slice(body).map_err(refused)
 }
 

@@ -89,7 +89,12 @@ pub fn stage(
     }
     tasks.sort_by_key(|placed| placed.task);
     let ids: Vec<TaskId> = tasks.iter().map(|placed| placed.task).collect();
-    Ok(StageDeployment { name: shape.name.clone(), tasks, table: table(before, &ids, request.key_groups), splits: splits(shape, before, &ids) })
+    Ok(StageDeployment {
+        name: shape.name.clone(),
+        tasks,
+        table: table(before, &ids, request.key_groups),
+        splits: splits(shape, before, &ids),
+    })
 }
 
 /// `w2` before `w10`.

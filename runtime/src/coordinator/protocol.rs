@@ -12,16 +12,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millstream_api::id::{Epoch, Generation, TaskId, Term};
-use millstream_api::wire::{CheckpointStatus, ErrorBody, JobState, RescaleRequest, RescaleStatus};
+use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
 
-use super::place::{self, Before, StageShape};
-use super::round::{RequestId, Round};
+use super::place::StageShape;
+use super::round::Round;
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::job::JobSpec;
-use crate::message::{Command, Deploy, Failure, Peer, Register, Report, RestoreFrom, StageDeployment, TaskReport};
+use crate::message::{Command, Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
 
 mod checkpoint;
+mod deploy;
+mod event;
+mod failure;
 mod request;
+
+pub use event::{Action, Event, Reply, Request};
 
 /// What never changes while a coordinator lives.
 #[derive(Debug, Clone)]
@@ -46,62 +51,6 @@ pub struct Config {
     pub term: Term,
     /// Its process.
     pub pid: u32,
-}
-
-/// What happens to a coordinator.
-#[derive(Debug)]
-pub enum Event {
-    /// A worker has connected and introduced itself.
-    Registered(Register),
-    /// The connection of this incarnation is gone.
-    Lost { worker: String, incarnation: u64 },
-    /// A worker says something.
-    Said { worker: String, incarnation: u64, report: Report },
-    /// The manifest of this epoch is stored at this path, or cannot be.
-    Stored { epoch: Epoch, result: Result<String, String> },
-    /// Someone asks something over the API.
-    Asked { id: RequestId, request: Request },
-    /// Time has passed.
-    Tick,
-}
-
-/// What the API can ask for.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// Other parallelisms.
-    Rescale(RescaleRequest),
-    /// A savepoint.
-    Savepoint,
-    /// An end, with a savepoint or not.
-    Stop { savepoint: bool },
-}
-
-/// What the API is answered.
-#[derive(Debug, Clone)]
-pub enum Reply {
-    /// The rescale has begun.
-    Rescale(RescaleStatus),
-    /// The savepoint is complete.
-    Savepoint(CheckpointStatus),
-    /// The stop has begun.
-    Stop,
-    /// Refused: HTTP status and why.
-    Refused(u16, ErrorBody),
-}
-
-/// What a coordinator wants done.
-#[derive(Debug)]
-pub enum Action {
-    /// Say this to a worker.
-    Send { worker: String, command: Command },
-    /// Commit this manifest by create-if-absent, then remove what is no longer needed; answered by `Stored`.
-    Store(Box<Manifest>),
-    /// Answer a request.
-    Answer { id: RequestId, reply: Box<Reply> },
-    /// Say this to people.
-    Tell(String),
-    /// The job is over.
-    Exit(JobState),
 }
 
 /// A registered worker.
@@ -188,7 +137,8 @@ impl Coordinator {
     /// win over the job's (the coordinator came back; nobody changed the job).
     pub fn new(config: Config, from: Option<(Manifest, RestoreFrom)>, keep_parallelism: bool) -> Self {
         let asked = |stage: &StageShape| {
-            let known = from.as_ref().and_then(|(manifest, _)| manifest.stages.iter().find(|old| old.name == stage.name));
+            let known =
+                from.as_ref().and_then(|(manifest, _)| manifest.stages.iter().find(|old| old.name == stage.name));
             let kept = known.filter(|_| keep_parallelism).map(|old| old.tasks.len() as u32);
             kept.unwrap_or_else(|| config.job.parallelism_of(&stage.name))
         };
@@ -290,28 +240,14 @@ impl Coordinator {
         self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new() });
     }
 
-    fn lost(&mut self, now_ms: i64, worker: &str, incarnation: u64, out: &mut Vec<Action>) {
-        if !self.knows(worker, incarnation) {
-            return;
-        }
-        self.workers.remove(worker);
-        let hosted = place::hosts(&self.deployment).contains(worker);
-        let name = worker.to_owned();
-        match &mut self.phase {
-            Phase::Deploying(_) | Phase::Running if hosted => self.recover(now_ms, format!("worker {worker} was lost"), out),
-            Phase::Cancelling { waiting, .. } | Phase::Finishing { waiting, .. } => {
-                waiting.remove(&name);
-            }
-            _ => {}
-        }
-    }
-
     fn said(&mut self, now_ms: i64, worker: &str, report: Report, out: &mut Vec<Action>) {
         let current = self.generation;
         match report {
             Report::Deployed { generation } if generation == current => self.deployed(now_ms, worker, out),
             Report::DeployFailed { generation, failure } if generation == current => self.failed(now_ms, failure, out),
-            Report::TaskFailed { generation, failure, .. } if generation == current => self.failed(now_ms, failure, out),
+            Report::TaskFailed { generation, failure, .. } if generation == current => {
+                self.failed(now_ms, failure, out)
+            }
             Report::PeerLost { generation, peer, reason } if generation == current => {
                 let message = format!("worker {worker} lost its connection to {peer}: {reason}");
                 self.failed(now_ms, Failure { message, user: false }, out);
@@ -366,140 +302,8 @@ impl Coordinator {
         }
     }
 
-    /// Tasks of a stage before the next deployment: those of the last checkpoint, which is where the job goes on from.
-    fn before(&self) -> Vec<Before> {
-        let of = |stage: &StageShape| {
-            let (manifest, _) = self.last.as_ref()?;
-            let old = manifest.stages.iter().find(|old| old.name == stage.name)?;
-            let tasks = old.tasks.iter();
-            let placed = tasks.clone().map(|task| crate::job::Placement { task: task.task, worker: task.worker.clone() });
-            let splits = tasks.flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())));
-            Some(Before { tasks: placed.collect(), table: Some(old.table.clone()), splits: splits.collect() })
-        };
-        self.config.stages.iter().map(|stage| of(stage).unwrap_or_default()).collect()
-    }
-
-    fn try_deploy(&mut self, now_ms: i64, out: &mut Vec<Action>) {
-        let workers: Vec<Register> = self.workers.values().map(|worker| worker.register.clone()).collect();
-        let mut load = BTreeMap::new();
-        let mut next_task = self.next_task;
-        let mut stages = Vec::new();
-        for ((shape, before), parallelism) in self.config.stages.iter().zip(self.before()).zip(&self.parallelism) {
-            let request =
-                place::Request { parallelism: *parallelism, key_groups: self.config.job.key_groups, workers: &workers };
-            match place::stage(shape, &before, &request, &mut load, &mut next_task) {
-                Ok(stage) => stages.push(stage),
-                Err(_) => return, // Not enough slots yet; tried again with the next registration.
-            }
-        }
-        let hosts = place::hosts(&stages);
-        self.next_task = next_task;
-        self.generation += 1;
-        self.deployment = stages;
-        self.ended.clear();
-        self.last_round_at_ms = now_ms;
-        let peer = |worker: &Register| Peer {
-            name: worker.name.clone(),
-            incarnation: worker.incarnation,
-            data_address: worker.data_address.clone(),
-        };
-        let deploy = Deploy {
-            generation: self.generation,
-            term: self.config.term,
-            job_id: self.config.job_id,
-            job: self.config.job.clone(),
-            started_at_ms: self.config.started_at_ms,
-            fingerprint: self.config.fingerprint,
-            prefix: self.config.prefix.clone(),
-            restore: self.last.as_ref().map(|(_, from)| from.clone()),
-            stages: self.deployment.clone(),
-            peers: workers.iter().filter(|worker| hosts.contains(&worker.name)).map(peer).collect(),
-        };
-        for worker in self.workers.values_mut() {
-            worker.metrics.clear();
-        }
-        for worker in &hosts {
-            out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
-        }
-        self.phase = Phase::Deploying(hosts);
-    }
-
-    fn deployed(&mut self, now_ms: i64, worker: &str, out: &mut Vec<Action>) {
-        let Phase::Deploying(waiting) = &mut self.phase else { return };
-        waiting.remove(worker);
-        if waiting.is_empty() {
-            self.phase = Phase::Running;
-            self.send_all(|generation| Command::Start { generation }, out);
-            self.rescaled(now_ms);
-        }
-    }
-
-    /// Says something to every worker that hosts a task.
-    fn send_all(&self, command: impl Fn(Generation) -> Command, out: &mut Vec<Action>) {
-        for worker in place::hosts(&self.deployment).into_iter().filter(|name| self.workers.contains_key(name)) {
-            out.push(Action::Send { worker, command: command(self.generation) });
-        }
-    }
-
-    fn failed(&mut self, now_ms: i64, failure: Failure, out: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Deploying(_) | Phase::Running) {
-            return;
-        }
-        if failure.user {
-            self.error = Some(failure.message);
-            self.user_error = true;
-            self.cancel(Then::Finish(JobState::Failed), out);
-        } else {
-            self.recover(now_ms, failure.message, out);
-        }
-    }
-
-    /// Goes back to the last checkpoint, or gives up if that has happened too often of late.
-    fn recover(&mut self, now_ms: i64, reason: String, out: &mut Vec<Action>) {
-        let window = i64::try_from(self.config.job.restart_window_ms).unwrap_or(i64::MAX);
-        if matches!(&self.intent, Some(Intent::Rescale { to }) if *to != self.parallelism) {
-            self.fail_rescale(); // Its savepoint is not complete: the job goes on as it was.
-        }
-        self.failures.push_back(now_ms);
-        self.failures.retain(|at| now_ms.saturating_sub(*at) <= window);
-        let limit = self.config.job.restart_max_failures as usize;
-        out.push(Action::Tell(format!("recovering: {reason}")));
-        if self.failures.len() > limit {
-            let many = self.failures.len();
-            self.error = Some(format!("{reason}; {many} failures within {} s, giving up", window / 1000));
-            self.cancel(Then::Finish(JobState::Failed), out);
-        } else {
-            self.recoveries += 1;
-            self.error = Some(reason);
-            self.cancel(Then::Deploy, out);
-        }
-    }
-
-    /// Stops the present generation everywhere.
-    fn cancel(&mut self, then: Then, out: &mut Vec<Action>) {
-        if let Some(epoch) = self.round.as_ref().map(|round| round.epoch) {
-            self.drop_round(epoch, "the job went back to its last checkpoint", out);
-        }
-        self.send_all(|generation| Command::Cancel { generation }, out);
-        let hosts = place::hosts(&self.deployment);
-        let waiting = hosts.into_iter().filter(|name| self.workers.contains_key(name)).collect();
-        self.phase = Phase::Cancelling { waiting, then };
-    }
-
-    /// Ends the job: every worker cleans up and exits.
-    fn finish(&mut self, state: JobState, out: &mut Vec<Action>) {
-        let clean = state == JobState::Completed;
-        for worker in self.workers.keys() {
-            out.push(Action::Send { worker: worker.clone(), command: Command::Finish { clean } });
-        }
-        self.phase = Phase::Finishing { waiting: self.workers.keys().cloned().collect(), state };
-    }
-
     /// Ids of all tasks deployed.
     pub(super) fn tasks(&self) -> BTreeSet<TaskId> {
         self.deployment.iter().flat_map(|stage| stage.tasks.iter().map(|placed| placed.task)).collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_api::id::Term;
 use millstream_api::wire::JobState;
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,7 +13,7 @@ use super::control::{self, ControlEvent};
 use super::metrics;
 use super::protocol::{Action, Config, Coordinator, Event, Reply};
 use super::round::RequestId;
-use super::shape::shape;
+use super::shape::{Shape, shape};
 use crate::checkpoint::history::{self, StartFrom};
 use crate::checkpoint::manifest::{Expected, Manifest};
 use crate::checkpoint::store::CheckpointStore;
@@ -79,18 +80,7 @@ pub async fn serve(workdir: &Workdir) -> Result<JobState, Error> {
         (None, Some(from)) => Some(restored(from.clone(), &file, &shape.fingerprint, &shape.sql_hash).await?),
         (None, None) => None,
     };
-    let config = Config {
-        job_id: start.as_ref().map_or(file.job_id, |(manifest, _)| manifest.job_id),
-        started_at_ms: start.as_ref().map_or(file.started_at_ms, |(manifest, _)| manifest.started_at_ms),
-        job: file.job.clone(),
-        stages: shape.stages,
-        states: shape.states,
-        fingerprint: shape.fingerprint,
-        sql_hash: shape.sql_hash,
-        prefix: file.prefix.clone(),
-        term: claimed.term,
-        pid: std::process::id(),
-    };
+    let config = config(&file, shape, start.as_ref().map(|(manifest, _)| manifest), claimed.term);
     let identity = Identity {
         job: file.job_id,
         generation: 0,
@@ -111,9 +101,33 @@ pub async fn serve(workdir: &Workdir) -> Result<JobState, Error> {
     tokio::spawn(async move { server.await });
     write_private(&workdir.coordinator_file(), &CoordinatorFile { control_address })?;
     write_private(&workdir.api_file(), &api)?;
-    Loop { coordinator, store, clock, workdir: workdir.clone(), commands: HashMap::new(), replies: HashMap::new(), next: 0 }
-        .run(from_workers, from_api)
-        .await
+    Loop {
+        coordinator,
+        store,
+        clock,
+        workdir: workdir.clone(),
+        commands: HashMap::new(),
+        replies: HashMap::new(),
+        next: 0,
+    }
+    .run(from_workers, from_api)
+    .await
+}
+
+/// What never changes while this coordinator lives; a job that goes on keeps its identity.
+fn config(file: &JobFile, shape: Shape, from: Option<&Manifest>, term: Term) -> Config {
+    Config {
+        job_id: from.map_or(file.job_id, |manifest| manifest.job_id),
+        started_at_ms: from.map_or(file.started_at_ms, |manifest| manifest.started_at_ms),
+        job: file.job.clone(),
+        stages: shape.stages,
+        states: shape.states,
+        fingerprint: shape.fingerprint,
+        sql_hash: shape.sql_hash,
+        prefix: file.prefix.clone(),
+        term,
+        pid: std::process::id(),
+    }
 }
 
 /// The checkpoint a person asked to start from.

@@ -2,7 +2,7 @@
 use sha2::{Digest, Sha256};
 
 use millstream_sql::graph::{OpKind, Partition};
-use millstream_sql::{PlanOptions, StageGraph, plan};
+use millstream_sql::StageGraph;
 
 use super::place::StageShape;
 use crate::checkpoint::manifest::StateRegistration;
@@ -25,7 +25,7 @@ pub struct Shape {
 
 /// Plans a job and lists the splits of its sources.
 pub fn shape(job: &JobSpec) -> Result<Shape, String> {
-    let graph = plan(&job.sql, &PlanOptions::default()).map_err(|error| error.to_string())?;
+    let graph = job.plan().map_err(|error| error.to_string())?;
     let count = 0..graph.stages.len();
     let stages = count.clone().map(|index| stage(&graph, index)).collect::<Result<_, _>>()?;
     let states = |index| {

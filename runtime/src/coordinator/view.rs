@@ -22,6 +22,7 @@ impl Coordinator {
             pid: worker.register.pid,
             incarnation: worker.register.incarnation,
             data_address: worker.register.data_address.clone(),
+            admin_address: worker.register.admin_address.clone(),
             tasks: tasks_on(&worker.register.name),
         };
         JobStatus {
@@ -68,6 +69,9 @@ impl Coordinator {
                 offered_per_s: report.and_then(|report| report.offered_per_s),
                 key_groups: report.map_or(0, |report| report.key_groups),
                 state_bytes: report.map_or(0, |report| report.state_bytes),
+                store_reads: report.map_or(0, |report| report.store.reads),
+                store_writes: report.map_or(0, |report| report.store.writes),
+                starved_us: report.map_or(0, |report| report.starved_us),
             }
         };
         StageStatus {

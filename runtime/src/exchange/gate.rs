@@ -34,6 +34,8 @@ struct State {
     len: usize,
     taken_records: u64,
     taken_bytes: u64,
+    /// Bytes of each channel's window that are not granted back for now.
+    withheld_bytes: usize,
     closed: bool,
 }
 
@@ -48,6 +50,20 @@ struct Channel {
     /// Grants are sent when this much is owed.
     grant_bytes: usize,
     grant: Option<Arc<dyn Grant>>,
+}
+
+/// A channel is never narrower than this.
+pub const OPEN_BYTES_MIN: usize = 2048;
+
+impl Channel {
+    /// What is to be granted back now: all that is owed but for `withheld` bytes, if that is worth a grant.
+    fn due(&mut self, withheld: usize, window: usize) -> Option<(Arc<dyn Grant>, usize)> {
+        let bytes = self.owed_bytes.saturating_sub(withheld);
+        let worth = self.grant_bytes.min((window - withheld) / 4).max(1);
+        let grant = self.grant.clone().filter(|_| bytes >= worth)?;
+        self.owed_bytes -= bytes;
+        Some((grant, bytes))
+    }
 }
 
 impl Gate {
@@ -104,14 +120,13 @@ impl Gate {
         let (index, element, grant) = {
             let mut state = lock(&self.state);
             let index = state.turns.pop_front()?;
+            let withheld = state.withheld_bytes;
             let channel = &mut state.channels[index];
             // Only channels that hold something have a turn.
             let (element, bytes) = channel.queue.pop_front()?;
             channel.queued_bytes -= bytes;
             channel.owed_bytes += bytes;
-            let due = channel.owed_bytes > 0 && channel.owed_bytes >= channel.grant_bytes;
-            let grant =
-                channel.grant.clone().filter(|_| due).map(|grant| (grant, std::mem::take(&mut channel.owed_bytes)));
+            let grant = channel.due(withheld, self.window_bytes);
             channel.has_turn = !channel.queue.is_empty();
             if channel.has_turn {
                 state.turns.push_back(index);
@@ -127,6 +142,20 @@ impl Gate {
             grant.grant(bytes);
         }
         Some((index, element))
+    }
+
+    /// Narrows or widens what each channel may have in flight, within the window: a slow reader keeps little before it, since
+    /// every barrier and marker has to pass what was sent before. At least `OPEN_BYTES_MIN` stay open.
+    pub fn open(&self, bytes: usize) {
+        let withheld = self.window_bytes - bytes.max(OPEN_BYTES_MIN).min(self.window_bytes);
+        let due: Vec<_> = {
+            let mut state = lock(&self.state);
+            state.withheld_bytes = withheld;
+            state.channels.iter_mut().filter_map(|channel| channel.due(withheld, self.window_bytes)).collect()
+        };
+        for (grant, bytes) in due {
+            grant.grant(bytes);
+        }
     }
 
     /// Takes nothing more from a channel until `unblock_all`; it fills up to its window meanwhile.

@@ -11,6 +11,9 @@ use crate::batch::{Batch, Element};
 /// that its few rows were cut from.
 const PARTS_MAX: usize = 16;
 
+/// Fewer rows than this are not worth a frame.
+const PART_ROWS_MIN: usize = 64;
+
 pub(super) struct Lane {
     pub(super) outlet: Outlet,
     /// Sealed, in order; the first rows among them wait for credit.
@@ -63,17 +66,40 @@ impl Lane {
         Ok(())
     }
 
-    /// Sends what credit allows; whether nothing is left waiting.
+    /// Sends what credit allows; whether nothing is left waiting. Of a batch that is much larger than the credit only a part is
+    /// sent, so that little is in flight to a reader that grants little.
     pub(super) fn pump(&mut self) -> Result<bool, Error> {
         while let Some(element) = self.sealed.pop_front() {
-            if matches!(element, Element::Rows(_)) && self.outlet.credit() <= 0 {
-                self.sealed.push_front(element);
-                return Ok(false);
-            }
+            let credit = self.outlet.credit();
+            let element = match element {
+                Element::Rows(_) if credit <= 0 => {
+                    self.sealed.push_front(element);
+                    return Ok(false);
+                }
+                Element::Rows(batch) => {
+                    let (part, rest) = split(batch, credit);
+                    if let Some(rest) = rest {
+                        self.sealed.push_front(Element::Rows(rest));
+                    }
+                    Element::Rows(part)
+                }
+                control => control,
+            };
             self.sent_bytes += self.outlet.send(element)? as u64;
         }
         Ok(true)
     }
+}
+
+/// A batch of at most about twice `credit` bytes, and what is left of it.
+fn split(batch: Batch, credit: i64) -> (Batch, Option<Batch>) {
+    let (rows, bytes) = (batch.num_rows(), batch.bytes());
+    let fits = 2 * usize::try_from(credit).unwrap_or(0);
+    let part = (rows * fits / bytes.max(1)).max(PART_ROWS_MIN);
+    if bytes <= fits || part >= rows {
+        return (batch, None);
+    }
+    (batch.slice(0, part), Some(batch.slice(part, rows - part)))
 }
 
 /// One batch of all parts, copied only if there are several.

@@ -1,5 +1,4 @@
-//! What the tests of ops share: a store in a map, batches from columns, tasks whose groups can be dealt anew.
-use std::collections::BTreeMap;
+//! What the tests of ops share: stores, batches from columns, tasks whose groups can be dealt anew.
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,66 +11,25 @@ use millstream_sql::graph::{OpKind, OpSpec};
 
 use super::{Flow, Op, OpContext, OpSettings, build};
 use crate::batch::{Batch, ChangeKind};
-use crate::state::{Changes, Cut, Error, Operations, Snapshot, Store};
+use crate::state::disk::MemoryDisk;
+use crate::state::memory::MemoryBackend;
+use crate::state::{Backend, Store};
 
-/// Keyed state in a map.
-#[derive(Default, Clone)]
-pub(crate) struct MapStore(pub BTreeMap<Vec<u8>, Vec<u8>>);
+/// An empty store.
+pub(crate) fn store() -> Box<dyn Store> {
+    let disk = MemoryDisk::default();
+    MemoryBackend::new(Arc::new(disk)).create(Path::new("/state")).unwrap()
+}
 
-impl Store for MapStore {
-    fn multi_get(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        Ok(keys.iter().map(|key| self.0.get(*key).cloned()).collect())
-    }
-    fn write(&mut self, changes: Changes) -> Result<(), Error> {
-        for (key, value) in changes {
-            match value {
-                Some(value) => self.0.insert(key, value),
-                None => self.0.remove(&key),
-            };
-        }
-        Ok(())
-    }
-    fn scan(
-        &mut self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), Error> {
-        let range = self.0.range(from.to_vec()..).take_while(|(key, _)| to.is_none_or(|to| key.as_slice() < to));
-        let _ = range.into_iter().all(|(key, value)| visit(key, value));
-        Ok(())
-    }
-    fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
-        self.0.retain(|key, _| key.as_slice() < from || key.as_slice() >= to);
-        Ok(())
-    }
-    fn cut(&mut self, _folder: &Path) -> Result<Cut, Error> {
-        unimplemented!("ops do not cut")
-    }
-    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, Error> {
-        unimplemented!("ops take no snapshots")
-    }
-    fn track(&mut self, _group: KeyGroup) -> Result<(), Error> {
-        unimplemented!("ops do not track")
-    }
-    fn take_changes(&mut self, _group: KeyGroup) -> Result<Changes, Error> {
-        unimplemented!("ops do not track")
-    }
-    fn import(&mut self, _group: KeyGroup, _entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
-        unimplemented!("ops do not import")
-    }
-    fn drop_group(&mut self, _group: KeyGroup) -> Result<(), Error> {
-        unimplemented!("ops do not drop groups")
-    }
-    fn group_bytes(&mut self, _group: KeyGroup) -> Result<u64, Error> {
-        Ok(0)
-    }
-    fn bytes(&self) -> u64 {
-        self.0.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
-    }
-    fn operations(&self) -> Operations {
-        Operations::default()
-    }
+/// All keys and values of a store.
+pub(crate) fn entries(store: &mut dyn Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut all = Vec::new();
+    let visit = &mut |key: &[u8], value: &[u8]| {
+        all.push((key.to_vec(), value.to_vec()));
+        true
+    };
+    store.scan(&[], None, visit).unwrap();
+    all
 }
 
 pub(crate) fn time() -> DataType {
@@ -133,7 +91,7 @@ pub(crate) const GROUPS: KeyGroup = 8;
 /// One task with one op.
 pub(crate) struct Task {
     pub op: Box<dyn Op>,
-    pub store: MapStore,
+    pub store: Box<dyn Store>,
     pub groups: Vec<KeyGroup>,
     pub output: Vec<Batch>,
     pub late_rows: u64,
@@ -142,7 +100,7 @@ pub(crate) struct Task {
 impl Task {
     pub fn call<T>(&mut self, visit: impl FnOnce(&mut dyn Op, &mut OpContext<'_>) -> T) -> T {
         let mut context = OpContext {
-            store: &mut self.store,
+            store: &mut *self.store,
             output: &mut self.output,
             groups: &self.groups,
             late_rows: &mut self.late_rows,
@@ -165,7 +123,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn task(&self, groups: Vec<KeyGroup>, store: MapStore) -> Task {
+    fn task(&self, groups: Vec<KeyGroup>, store: Box<dyn Store>) -> Task {
         let settings = OpSettings { cache_bytes: self.cache_bytes, ordinal: 3 };
         let op = build(&self.spec, &self.input, self.input2.as_ref(), self.updating, &settings).unwrap();
         Task { op, store, groups, output: Vec::new(), late_rows: 0 }
@@ -187,7 +145,7 @@ fn deal(tasks: usize) -> Vec<Vec<KeyGroup>> {
 
 impl Stage {
     pub fn new(plan: Plan, tasks: usize) -> Self {
-        let tasks = deal(tasks).into_iter().map(|groups| plan.task(groups, MapStore::default())).collect();
+        let tasks = deal(tasks).into_iter().map(|groups| plan.task(groups, store())).collect();
         Self { plan, tasks, output: Vec::new(), late_rows: 0 }
     }
 
@@ -198,15 +156,16 @@ impl Stage {
     /// Cuts all tasks and starts `tasks` new ones from the cut.
     pub fn rescale(&mut self, tasks: usize) {
         self.finish();
-        let mut all = MapStore::default();
+        let mut all = Vec::new();
         let mut parts = Vec::new();
-        for task in self.tasks.drain(..) {
+        for mut task in self.tasks.drain(..) {
             parts.extend(task.op.operator_state());
-            all.0.extend(task.store.0);
+            all.extend(entries(&mut *task.store));
         }
         for groups in deal(tasks) {
-            let mut store = all.clone();
-            store.0.retain(|key, _| groups.contains(&KeyGroup::from_be_bytes([key[0], key[1]])));
+            let mut store = store();
+            let mine = all.iter().filter(|(key, _)| groups.contains(&KeyGroup::from_be_bytes([key[0], key[1]])));
+            store.write(mine.map(|(key, value)| (key.clone(), Some(value.clone()))).collect()).unwrap();
             let mut task = self.plan.task(groups, store);
             task.call(|op, context| op.restore(&parts, context)).unwrap();
             self.tasks.push(task);

@@ -1,12 +1,11 @@
 //! From a deployment to tasks, in two steps: `prepare` plans, restores state and registers every input; `connect`, once all
 //! workers are prepared, opens the channels and makes the tasks.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId};
 use millstream_sql::graph::{OpKind, StageGraph, TableSpec};
-use millstream_sql::{PlanOptions, plan};
 
 use super::limit::Limiter;
 use super::meter::Gauge;
@@ -88,7 +87,7 @@ pub fn prepare(
     doors: &mut Doors,
     uploads: &mut Ledger,
 ) -> Result<Deployment, Failed> {
-    let planned = plan(&deploy.job.sql, &PlanOptions::default()).map_err(|error| fail(error.to_string()))?;
+    let planned = deploy.job.plan().map_err(|error| fail(error.to_string()))?;
     if planned.fingerprint != deploy.fingerprint {
         return Err(fail("this worker plans the job differently than its coordinator: they are of different versions"));
     }
@@ -347,7 +346,10 @@ impl Deployment {
 /// Schema of what a stage sends.
 pub fn output_schema(graph: &StageGraph, stage: usize) -> arrow::datatypes::SchemaRef {
     // Invariant: the planner never makes a stage without ops.
-    graph.stages[stage].ops.last().map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |op| Arc::clone(&op.output))
+    graph.stages[stage]
+        .ops
+        .last()
+        .map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |op| Arc::clone(&op.output))
 }
 
 /// The fused ops of a stage, with the schemas of what comes in.
@@ -355,9 +357,8 @@ pub fn build_chain(graph: &StageGraph, index: usize, cache_bytes: usize) -> Resu
     let stage = &graph.stages[index];
     let from_port = |port: usize| graph.edges.iter().filter(move |edge| edge.to == index && edge.port == port);
     let schema_of = |port| from_port(port).next().map(|edge| output_schema(graph, edge.from));
-    let updating_of = |port| {
-        from_port(port).any(|edge| graph.stages[edge.from].ops.last().is_some_and(|op| op.updating))
-    };
+    let updating_of =
+        |port| from_port(port).any(|edge| graph.stages[edge.from].ops.last().is_some_and(|op| op.updating));
     let own = stage.ops.first().map(|op| Arc::clone(&op.output));
     let input = ChainInput {
         schema: schema_of(0).or(own).unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty())),

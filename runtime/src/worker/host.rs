@@ -78,7 +78,9 @@ impl Host for Threads {
             let failure = match outcome {
                 Ok(None) => return,
                 Ok(Some(failure)) => failure,
-                Err(_) => Failure { message: format!("task {id} broke an invariant; its log has the place"), user: false },
+                Err(_) => {
+                    Failure { message: format!("task {id} broke an invariant; its log has the place"), user: false }
+                }
             };
             let _ = events.send(Event::Task(generation, TaskEvent::Failed { task: id, failure }));
         };

@@ -60,7 +60,7 @@ impl Output {
         let Self::Sink(sink, uncommitted) = self else { return Ok(()) };
         let later = uncommitted.split_off(&(epoch + 1));
         let due: Vec<Committable> = std::mem::replace(uncommitted, later).into_values().flatten().collect();
-        Ok(sink.commit(&due).map_err(|error| Failed::from_source(&error))?)
+        sink.commit(&due).map_err(|error| Failed::from_source(&error))
     }
 
     /// Sends what waits for credit; true if nothing does any more.

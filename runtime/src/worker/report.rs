@@ -17,7 +17,8 @@ fn one(task: u32, running: &Running) -> TaskReport {
     let gauge = &running.gauge;
     let read = |counter: &AtomicU64| counter.load(Relaxed);
     let known = |counter: &AtomicU64| Some(read(counter)).filter(|value| *value != u64::MAX);
-    let (busy_us, backpressured_us, idle_us) = (read(&gauge.busy_us), read(&gauge.backpressured_us), read(&gauge.idle_us));
+    let (busy_us, backpressured_us, idle_us) =
+        (read(&gauge.busy_us), read(&gauge.backpressured_us), read(&gauge.idle_us));
     let counters = TaskCounters {
         elapsed_us: busy_us + backpressured_us + idle_us,
         busy_us,

@@ -4,8 +4,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use millstream_api::id::Generation;
+use axum::routing::get;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::build::Hubs;
@@ -57,13 +58,17 @@ pub async fn serve(workdir: &Workdir, name: &str, slots: u32) -> Result<(), Erro
     let identity = Identity { job: file.job_id, generation: 0, term: 0, worker: name.to_owned(), incarnation };
     let network: Arc<dyn Network> = Arc::new(TcpNetwork);
     let port = DataPort::open(network, "127.0.0.1:0", identity.clone(), secret.clone(), Arc::clone(&random)).await?;
+    let admin = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let register = Register {
         name: name.to_owned(),
         incarnation,
         pid: std::process::id(),
         data_address: port.address().to_string(),
+        admin_address: admin.local_addr()?.to_string(),
         slots,
     };
+    let (exported, metrics) = watch::channel(String::new());
+    tokio::spawn(serve_admin(admin, metrics));
     let (events, received) = channel();
     let store = Arc::new(ObjectCheckpoints::local(&workdir.checkpoints(), Handle::current())?);
     let folder = workdir.worker(name);
@@ -92,7 +97,7 @@ pub async fn serve(workdir: &Workdir, name: &str, slots: u32) -> Result<(), Erro
     let worker = Worker::new(name.to_owned(), doors);
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("worker".into()).spawn(move || {
-        think(worker, &received, &reports);
+        think(worker, &received, &reports, &exported);
         let _ = ended.send(()); // The shell may be gone first.
     })?;
     let control = Control { workdir: workdir.clone(), identity, secret, random, register, events };
@@ -113,8 +118,16 @@ fn backend(job: &JobSpec) -> Result<Arc<dyn Backend>, String> {
 }
 
 /// The worker's own thread.
-fn think(mut worker: Worker, events: &Receiver<Event>, reports: &mpsc::Sender<Report>) {
+fn think(
+    mut worker: Worker,
+    events: &Receiver<Event>,
+    reports: &mpsc::Sender<Report>,
+    exported: &watch::Sender<String>,
+) {
     while let Ok(event) = events.recv() {
+        if matches!(event, Event::Measure) {
+            exported.send_replace(worker.metrics());
+        }
         for report in worker.on(event) {
             if reports.blocking_send(report).is_err() {
                 return;
@@ -123,6 +136,16 @@ fn think(mut worker: Worker, events: &Receiver<Event>, reports: &mpsc::Sender<Re
         if worker.is_finished() {
             return;
         }
+    }
+}
+
+/// `/metrics` and `/healthz`, plain HTTP.
+async fn serve_admin(listener: tokio::net::TcpListener, metrics: watch::Receiver<String>) {
+    let router = axum::Router::new()
+        .route("/metrics", get(move || async move { metrics.borrow().clone() }))
+        .route("/healthz", get(|| async { "ok\n" }));
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::warn!("the admin port is gone: {error}");
     }
 }
 

@@ -35,7 +35,10 @@ pub enum Step {
     /// Call again.
     Worked,
     /// Nothing to do before something wakes the task, or before this time (`Clock::now_us`).
-    Wait { until_us: Option<u64> },
+    Wait {
+        /// At the latest.
+        until_us: Option<u64>,
+    },
     /// Cancelled: drop the task.
     Stopped,
 }
@@ -84,10 +87,14 @@ pub struct Task {
     stopped: bool,
     /// Nothing has come since the last flush.
     quiet: bool,
+    /// Bytes taken and busy time when the gate was last told how far to open.
+    paced: (u64, u64),
 }
 
 /// A source that cannot tell when it has more is asked again after this long.
 const POLL_AGAIN_US: u64 = 100_000;
+/// Channels are kept about this full, in time of the reader.
+const PACE_US: u64 = 50_000;
 
 impl Task {
     /// A task that has not begun. Its operator state and store are restored already.
@@ -98,7 +105,7 @@ impl Task {
         };
         let inputs = Inputs::new(channels, 0);
         let meter = Meter::new(parts.clock.now_us());
-        Self { parts, inputs, meter, flowing: false, ending: false, ended: false, stopped: false, quiet: true }
+        Self { parts, inputs, meter, flowing: false, ending: false, ended: false, stopped: false, quiet: true, paced: (0, 0) }
     }
 
     /// Its id.
@@ -111,6 +118,7 @@ impl Task {
         let now_us = self.parts.clock.now_us();
         self.meter.enter(Activity::Busy, now_us, &self.parts.gauge);
         let step = self.work(now_us)?;
+        self.pace();
         self.publish();
         Ok(step)
     }
@@ -348,12 +356,35 @@ impl Task {
         };
         let operator_state = self.parts.chain.operator_states();
         let (task, ended) = (self.parts.task, self.ended);
-        self.tell(TaskEvent::Cut(Box::new(TaskCut { task, epoch, cut, folder, operator_state, splits, committables, ended })));
+        self.tell(TaskEvent::Cut(Box::new(TaskCut {
+            task,
+            epoch,
+            cut,
+            folder,
+            operator_state,
+            splits,
+            committables,
+            ended,
+        })));
         Ok(())
     }
 
     fn tell(&self, event: TaskEvent) {
         (self.parts.events)(event);
+    }
+
+    /// Opens the gate as far as this task gets through in `PACE_US`: what has been sent bounds every barrier and flip.
+    fn pace(&mut self) {
+        let Input::Gate(gate) = &self.parts.input else { return };
+        let gauge = &self.parts.gauge;
+        let (bytes, busy_us) = (gauge.bytes_in.load(Relaxed), gauge.busy_us.load(Relaxed));
+        let (took, worked_us) = (bytes - self.paced.0, busy_us - self.paced.1);
+        if worked_us < PACE_US {
+            return;
+        }
+        self.paced = (bytes, busy_us);
+        let share = took.saturating_mul(PACE_US) / worked_us / gate.inlets().len().max(1) as u64;
+        gate.open(usize::try_from(share).unwrap_or(usize::MAX));
     }
 
     fn publish(&mut self) {

@@ -8,12 +8,12 @@ use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId, Term};
 
 use super::build::Deployment;
 use super::{Doors, Event, Failed, TaskCut, Uploaded, chain};
+use crate::checkpoint::history;
 use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest, check_states};
 use crate::checkpoint::paths::ManifestId;
 use crate::checkpoint::restore::{Restore, choose_base, restore_task};
 use crate::checkpoint::store::CheckpointStore;
 use crate::checkpoint::upload::Uploader;
-use crate::checkpoint::history;
 use crate::message::{Failure, RestoreFrom};
 use crate::state::disk::Disk;
 use crate::state::{Backend, Store};
@@ -83,9 +83,8 @@ impl Ledger {
         let (store, uploader) = match origin.old {
             None => (backend.create(&folder)?, Uploader::new(incarnation)),
             Some((stage, from)) => {
-                check_states(origin.stage, &stage.states, origin.states).map_err(|error| {
-                    Failed(Failure { message: chain(&error), user: true })
-                })?;
+                check_states(origin.stage, &stage.states, origin.states)
+                    .map_err(|error| Failed(Failure { message: chain(&error), user: true }))?;
                 let base = choose_base(stage, origin.groups);
                 let remote = store_of(doors, from).map_err(fail)?;
                 let local = local_folder(&doors.folder);
@@ -103,7 +102,8 @@ impl Ledger {
                 let (store, stats) = restore_task(&restore).map_err(|error| fail(chain(&error)))?;
                 tracing::info!(task, ?stats, "state restored");
                 let base = stage.tasks.iter().find(|old| Some(old.task) == base && from.root.is_none());
-                let uploader = base.map_or_else(|| Uploader::new(incarnation), |base| Uploader::restored(incarnation, base));
+                let uploader =
+                    base.map_or_else(|| Uploader::new(incarnation), |base| Uploader::restored(incarnation, base));
                 (store, uploader)
             }
         };
@@ -116,7 +116,9 @@ impl Ledger {
 
     /// Sends a cut on its way; `Event::Uploaded` says how it ended.
     pub fn begin(&self, worker: &str, deployment: &Deployment, cut: TaskCut, doors: &Doors) {
-        let (Some(record), Some(running)) = (self.stores.get(&cut.task), deployment.tasks.get(&cut.task)) else { return };
+        let (Some(record), Some(running)) = (self.stores.get(&cut.task), deployment.tasks.get(&cut.task)) else {
+            return;
+        };
         let generation = deployment.generation;
         if record.generation != generation {
             return;

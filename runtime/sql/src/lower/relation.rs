@@ -35,12 +35,6 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    /// A relation whose columns are those of the node.
-    pub(super) fn of(node: NodeRef) -> Self {
-        let columns = (0..node.schema.fields().len()).map(Slot::Physical).collect();
-        Self { node, columns, window: None }
-    }
-
     /// Where the column is that `expr` names, if it only names one.
     pub(super) fn slot(&self, expr: &Expr, schema: &DFSchema) -> Option<Slot> {
         let Expr::Column(column) = expr else { return None };

@@ -1,11 +1,12 @@
 //! `UNION ALL`.
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Union;
+use datafusion::physical_expr::expressions::Literal;
 
 use super::Lowering;
-use super::relation::Relation;
+use super::relation::{Relation, Slot};
 use crate::dataflow::{NodeKind, NodeRef, Output, Role};
 use crate::error::Error;
 
@@ -17,13 +18,17 @@ impl Lowering<'_> {
             let relation = self.plan(input)?;
             let relation = self.assign(relation)?;
             let named = relation.columns.iter().zip(fields);
-            let outputs: Vec<Output> = named.filter_map(|(slot, field)| relation.output(*slot, field.name())).collect();
+            let mut outputs: Vec<Output> =
+                named.filter_map(|(slot, field)| relation.output(*slot, field.name())).collect();
+            if outputs.is_empty() {
+                // Rows that are only counted: something must carry them, of one type in all inputs.
+                let expr = Arc::new(Literal::new(ScalarValue::Boolean(Some(true))));
+                outputs.push(Output { expr, name: "row".to_owned(), role: Role::None });
+            }
             inputs.push(self.project(&relation.node, outputs)?);
         }
         let Some(first) = inputs.first() else { return Err(self.refuse("a UNION needs inputs")) };
-        let types = first.schema.fields().iter().map(|field| field.data_type().clone());
-        let columns = fields.iter().zip(types).map(|(field, data_type)| Field::new(field.name(), data_type, true));
-        let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
+        let schema = Arc::clone(&first.schema);
         if inputs.iter().any(|input| input.schema.fields() != schema.fields()) {
             return Err(self
                 .refuse("the inputs of a UNION have different types")
@@ -36,6 +41,7 @@ impl Lowering<'_> {
         };
         let roles = (0..schema.fields().len()).map(role).collect();
         let updating = inputs.iter().any(|input| input.updating);
-        Ok(Relation::of(self.flow.add(NodeKind::Union, inputs, schema, updating, roles)))
+        let node = self.flow.add(NodeKind::Union, inputs, schema, updating, roles);
+        Ok(Relation { columns: (0..fields.len()).map(Slot::Physical).collect(), node, window: None })
     }
 }

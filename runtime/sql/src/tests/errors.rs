@@ -27,7 +27,7 @@ const CASES: &[(&str, u32, u32, &str, &str)] = &[
     ("INSERT INTO q2 SELECT auction, url FROM bid", 1, 13, "is of type BIGINT, but the query gives STRING", "CAST"),
     ("INSERT INTO q2 (auction, prize) SELECT auction, price FROM bid", 1, 26, "no column \"prize\"", "\"price\""),
     ("INSERT INTO q2 SELEC auction FROM bid", 1, 16, "expected SELECT", ""),
-    ("INSERT INTO q2 SELECT auction,, price FROM bid", 1, 32, "expected", ""),
+    ("INSERT INTO q2 SELECT auction,, price FROM bid", 1, 31, "expected", ""),
     ("INSERT INTO q2 SELECT auction price FROM bid GROUP", 1, 46, "expected", ""),
     ("INSERT INTO q2 SELECT (auction, price FROM bid", 1, 39, "expected", ""),
     ("DROP TABLE bid", 1, 1, "unknown statement \"DROP\"", "CREATE TABLE"),

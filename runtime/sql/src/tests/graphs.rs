@@ -113,3 +113,13 @@ fn columns_of_an_insert_may_repeat() {
         planned("INSERT INTO q3 SELECT extra, extra, 'x', auction FROM bid UNION ALL SELECT 'x', 'x', 'x', 1 FROM bid");
     assert_eq!(sink_tables(&graph).count(), 1);
 }
+
+#[test]
+fn rows_that_are_only_counted_still_have_a_column() {
+    let text =
+        "CREATE TABLE plain (a INT, b INT) WITH ('connector' = 'x'); INSERT INTO q4 SELECT COUNT(*), COUNT(*) FROM";
+    for from in ["plain", "(SELECT a FROM plain WHERE b > 1)", "(SELECT a FROM plain UNION ALL SELECT b FROM plain)"] {
+        let graph = planned(&format!("{text} {from}"));
+        assert!(graph.stages.iter().flat_map(|stage| &stage.ops).all(|op| !op.output.fields().is_empty()), "{from}");
+    }
+}

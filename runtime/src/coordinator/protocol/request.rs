@@ -100,11 +100,17 @@ impl Coordinator {
         let refused = if parallelism == 0 {
             format!("stage {name}: parallelism 0 is not possible; use `job stop` to stop the job")
         } else if parallelism > self.config.job.key_groups {
-            format!("stage {name}: parallelism {parallelism} exceeds the job's {} key groups", self.config.job.key_groups)
+            format!(
+                "stage {name}: parallelism {parallelism} exceeds the job's {} key groups",
+                self.config.job.key_groups
+            )
         } else if let Some(splits) = stage.splits.as_ref().filter(|splits| (splits.len() as u32) < parallelism) {
             format!("stage {name}: parallelism {parallelism} exceeds the {} splits of its source", splits.len())
         } else if parallelism > slots {
-            return Err((409, format!("stage {name}: {parallelism} tasks need as many slots and there are {slots}; add workers")));
+            return Err((
+                409,
+                format!("stage {name}: {parallelism} tasks need as many slots and there are {slots}; add workers"),
+            ));
         } else {
             return Ok(());
         };

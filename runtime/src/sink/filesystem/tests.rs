@@ -22,7 +22,14 @@ fn table(folder: &Path, more: &[(&str, &str)]) -> TableSpec {
     options.insert("connector".into(), "filesystem".into());
     options.insert("path".into(), folder.to_str().unwrap().into());
     options.entry("format".into()).or_insert("json".into());
-    TableSpec { name: "out".into(), connector: "filesystem".into(), options, schema: rows(&[]).rows.schema() }
+    TableSpec {
+        name: "out".into(),
+        connector: "filesystem".into(),
+        options,
+        schema: rows(&[]).rows.schema(),
+        line: 1,
+        column: 1,
+    }
 }
 
 fn open(table: &TableSpec, generation: u64, task: u32) -> Box<dyn Sink> {

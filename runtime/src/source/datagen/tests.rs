@@ -16,7 +16,14 @@ fn table(columns: &[(&str, DataType)], more: &[(&str, &str)]) -> TableSpec {
     let mut options: BTreeMap<String, String> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     options.insert("connector".into(), "datagen".into());
     let fields = columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true)).collect::<Vec<_>>();
-    TableSpec { name: "t".into(), connector: "datagen".into(), options, schema: Arc::new(Schema::new(fields)) }
+    TableSpec {
+        name: "t".into(),
+        connector: "datagen".into(),
+        options,
+        schema: Arc::new(Schema::new(fields)),
+        line: 1,
+        column: 1,
+    }
 }
 
 fn read(table: &TableSpec, splits: Vec<Split>) -> RecordBatch {

@@ -18,7 +18,7 @@ fn table(path: &Path, schema: SchemaRef, more: &[(&str, &str)]) -> TableSpec {
     options.insert("connector".into(), "filesystem".into());
     options.insert("path".into(), path.to_str().unwrap().into());
     options.entry("format".into()).or_insert("csv".into());
-    TableSpec { name: "t".into(), connector: "filesystem".into(), options, schema }
+    TableSpec { name: "t".into(), connector: "filesystem".into(), options, schema, line: 1, column: 1 }
 }
 
 fn id_and_name() -> SchemaRef {

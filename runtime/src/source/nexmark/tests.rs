@@ -20,7 +20,7 @@ fn table(kind: &str, columns: &[&str], more: &[(&str, &str)]) -> TableSpec {
     options.insert("connector".into(), "nexmark".into());
     options.insert("nexmark.table".into(), kind.into());
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-    TableSpec { name: "t".into(), connector: "nexmark".into(), options, schema }
+    TableSpec { name: "t".into(), connector: "nexmark".into(), options, schema, line: 1, column: 1 }
 }
 
 fn every_column(kind: &str) -> Vec<&'static str> {

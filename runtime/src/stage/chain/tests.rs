@@ -9,8 +9,9 @@ use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind, OpSpec, TableS
 
 use super::{Chain, ChainInput, Env, Item, Registration};
 use crate::batch::Batch;
-use crate::stage::testing::{MapStore, ints, op_spec, rows_of, schema, time, times};
+use crate::stage::testing::{entries, ints, op_spec, rows_of, schema, store, time, times};
 use crate::stage::{Error, Flow};
+use crate::state::Store;
 
 fn input() -> SchemaRef {
     schema(&[("key", DataType::Int64), ("time", time())])
@@ -40,19 +41,19 @@ fn two_aggregates() -> Vec<OpSpec> {
 
 struct Task {
     chain: Chain,
-    store: MapStore,
+    store: Box<dyn Store>,
     output: Vec<Item>,
 }
 
 impl Task {
     fn new(ops: &[OpSpec]) -> Self {
         let input = ChainInput { schema: input(), schema2: None, updating: [false, false] };
-        Self { chain: Chain::new(ops, &input, 1 << 20).unwrap(), store: MapStore::default(), output: Vec::new() }
+        Self { chain: Chain::new(ops, &input, 1 << 20).unwrap(), store: store(), output: Vec::new() }
     }
 
     fn call<T>(&mut self, visit: impl FnOnce(&mut Chain, &mut Env<'_>) -> T) -> T {
         let groups: Vec<KeyGroup> = vec![0, 1];
-        visit(&mut self.chain, &mut Env { store: &mut self.store, groups: &groups, output: &mut self.output })
+        visit(&mut self.chain, &mut Env { store: &mut *self.store, groups: &groups, output: &mut self.output })
     }
 
     fn push(&mut self, rows: &[(i64, i64)], split: Option<u32>) -> Flow {
@@ -126,13 +127,20 @@ fn registrations_number_the_states_of_all_ops_and_no_two_ops_share_one() {
     task.push(&[(1, 3)], None);
     assert!(matches!(task.call(|chain, env| chain.watermark(9, env)), Err(Error::Unrouted { op }) if op == "again"));
     task.call(|chain, env| chain.barrier(env)).unwrap();
-    assert!(task.store.0.keys().all(|key| key[3] < 2), "an op wrote to the state of another");
+    assert!(entries(&mut *task.store).iter().all(|(key, _)| key[3] < 2), "an op wrote to the state of another");
 }
 
 /// The chain of a source: generates watermarks of the time minus nothing, behind a filter that keeps all rows.
 fn source(idle_timeout_ms: Option<u64>) -> Task {
     let watermark = OpKind::Watermark { expr: Expr::column("time", 1), idle_timeout_ms };
-    let table = TableSpec { name: "t".into(), connector: "datagen".into(), options: BTreeMap::new(), schema: input() };
+    let table = TableSpec {
+        name: "t".into(),
+        connector: "datagen".into(),
+        options: BTreeMap::new(),
+        schema: input(),
+        line: 1,
+        column: 1,
+    };
     Task::new(&[
         spec("source", OpKind::Source(table), &input()),
         spec("watermark", watermark, &input()),
@@ -221,8 +229,8 @@ fn groups_pass_projections_and_filters() {
     let rows = RecordBatch::try_new(flag, vec![keep, ints(vec![Some(1), Some(2), Some(3), Some(4)])]).unwrap();
     let batch =
         Batch { rows, kinds: Some(Arc::from([0, 0, 3, 3])), groups: Some(Arc::from([5, 6, 7, 8])), split: None };
-    let (mut store, mut output) = (MapStore::default(), Vec::new());
-    chain.push(0, batch, &mut Env { store: &mut store, groups: &[], output: &mut output }).unwrap();
+    let (mut store, mut output) = (store(), Vec::new());
+    chain.push(0, batch, &mut Env { store: &mut *store, groups: &[], output: &mut output }).unwrap();
     let [Item::Rows(batch)] = &output[..] else { panic!("{output:?}") };
     assert_eq!(batch.groups.as_deref(), Some(&[5, 8][..]));
     assert_eq!(batch.kinds.as_deref(), Some(&[0, 3][..]));

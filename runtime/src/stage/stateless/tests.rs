@@ -4,7 +4,7 @@ use millstream_sql::Expr;
 use millstream_sql::graph::{OpKind, WindowSpec};
 
 use crate::batch::Batch;
-use crate::stage::testing::{MapStore, ints, op_spec, rows_of, schema, time, times};
+use crate::stage::testing::{ints, op_spec, rows_of, schema, store, time, times};
 use crate::stage::{Error, OpContext, OpSettings, build};
 
 fn run(
@@ -17,8 +17,8 @@ fn run(
     let rows = RecordBatch::try_new(input.clone(), vec![times(times_ms), values]).unwrap();
     let spec = op_spec(kind, &schema(output), false);
     let mut op = build(&spec, &input, None, [false, false], &OpSettings::default())?;
-    let (mut store, mut output, mut late_rows) = (MapStore::default(), Vec::new(), 0);
-    let mut context = OpContext { store: &mut store, output: &mut output, groups: &[], late_rows: &mut late_rows };
+    let (mut store, mut output, mut late_rows) = (store(), Vec::new(), 0);
+    let mut context = OpContext { store: &mut *store, output: &mut output, groups: &[], late_rows: &mut late_rows };
     op.on_batch(0, Batch::inserts(rows), &mut context)?;
     Ok((rows_of(&output).into_iter().map(|(_, row)| row).collect(), late_rows))
 }

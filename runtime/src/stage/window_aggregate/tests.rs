@@ -7,7 +7,7 @@ use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind, WindowSpec, Wi
 use proptest::prelude::*;
 use std::sync::Arc;
 
-use crate::stage::testing::{GROUPS, Plan, Stage, ints, op_spec, rows_of, schema, texts, time, times};
+use crate::stage::testing::{GROUPS, Plan, Stage, entries, ints, op_spec, rows_of, schema, texts, time, times};
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -149,7 +149,10 @@ fn run(steps: &[Step], plan: Plan, (size, slide): (i64, i64), by_text: bool) -> 
     }
     stage.tasks.iter_mut().for_each(|task| task.watermark(i64::MAX));
     stage.finish();
-    assert!(stage.tasks.iter().all(|task| task.store.0.len() == task.groups.len()), "state is left behind");
+    assert!(
+        stage.tasks.iter_mut().all(|task| entries(&mut *task.store).len() == task.groups.len()),
+        "state is left behind"
+    );
     let mut got: Vec<Vec<String>> = rows_of(&stage.output).into_iter().map(|(_, row)| row).collect();
     let window = |((end, _), rows): (&(i64, _), &Vec<&Row>)| {
         let bounds = [end - size, *end, end - 1].map(|bound| bound.to_string());

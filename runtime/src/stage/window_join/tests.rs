@@ -5,7 +5,7 @@ use millstream_sql::Expr;
 use millstream_sql::graph::OpKind;
 use proptest::prelude::*;
 
-use crate::stage::testing::{GROUPS, Plan, Stage, bools, ints, op_spec, rows_of, schema, time, times};
+use crate::stage::testing::{GROUPS, Plan, Stage, bools, entries, ints, op_spec, rows_of, schema, time, times};
 use crate::stage::{EMIT_ROWS, Flow};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,7 +112,10 @@ fn run(steps: &[Step], residual: bool, cache_bytes: usize) -> [Outcome; 2] {
     }
     stage.tasks.iter_mut().for_each(|task| task.watermark(i64::MAX));
     stage.finish();
-    assert!(stage.tasks.iter().all(|task| task.store.0.len() == task.groups.len()), "state is left behind");
+    assert!(
+        stage.tasks.iter_mut().all(|task| entries(&mut *task.store).len() == task.groups.len()),
+        "state is left behind"
+    );
     let mut got: Vec<Vec<String>> = rows_of(&stage.output).into_iter().map(|(_, row)| row).collect();
     let mut want = Vec::new();
     for left in &live[0] {

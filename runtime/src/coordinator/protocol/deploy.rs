@@ -1,0 +1,85 @@
+//! From the last checkpoint and the workers there are to running tasks.
+use std::collections::BTreeMap;
+
+use super::{Action, Coordinator, Phase};
+use crate::coordinator::place::{self, Before, StageShape};
+use crate::message::{Command, Deploy, Peer, Register};
+use millstream_api::id::Generation;
+
+impl Coordinator {
+    /// Tasks of a stage before the next deployment: those of the last checkpoint, which is where the job goes on from.
+    pub(super) fn before(&self) -> Vec<Before> {
+        let of = |stage: &StageShape| {
+            let (manifest, _) = self.last.as_ref()?;
+            let old = manifest.stages.iter().find(|old| old.name == stage.name)?;
+            let tasks = old.tasks.iter();
+            let placed =
+                tasks.clone().map(|task| crate::job::Placement { task: task.task, worker: task.worker.clone() });
+            let splits = tasks.flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())));
+            Some(Before { tasks: placed.collect(), table: Some(old.table.clone()), splits: splits.collect() })
+        };
+        self.config.stages.iter().map(|stage| of(stage).unwrap_or_default()).collect()
+    }
+
+    pub(super) fn try_deploy(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        let workers: Vec<Register> = self.workers.values().map(|worker| worker.register.clone()).collect();
+        let mut load = BTreeMap::new();
+        let mut next_task = self.next_task;
+        let mut stages = Vec::new();
+        for ((shape, before), parallelism) in self.config.stages.iter().zip(self.before()).zip(&self.parallelism) {
+            let request =
+                place::Request { parallelism: *parallelism, key_groups: self.config.job.key_groups, workers: &workers };
+            match place::stage(shape, &before, &request, &mut load, &mut next_task) {
+                Ok(stage) => stages.push(stage),
+                Err(_) => return, // Not enough slots yet; tried again with the next registration.
+            }
+        }
+        let hosts = place::hosts(&stages);
+        self.next_task = next_task;
+        self.generation += 1;
+        self.deployment = stages;
+        self.ended.clear();
+        self.last_round_at_ms = now_ms;
+        let peer = |worker: &Register| Peer {
+            name: worker.name.clone(),
+            incarnation: worker.incarnation,
+            data_address: worker.data_address.clone(),
+        };
+        let deploy = Deploy {
+            generation: self.generation,
+            term: self.config.term,
+            job_id: self.config.job_id,
+            job: self.config.job.clone(),
+            started_at_ms: self.config.started_at_ms,
+            fingerprint: self.config.fingerprint,
+            prefix: self.config.prefix.clone(),
+            restore: self.last.as_ref().map(|(_, from)| from.clone()),
+            stages: self.deployment.clone(),
+            peers: workers.iter().filter(|worker| hosts.contains(&worker.name)).map(peer).collect(),
+        };
+        for worker in self.workers.values_mut() {
+            worker.metrics.clear();
+        }
+        for worker in &hosts {
+            out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
+        }
+        self.phase = Phase::Deploying(hosts);
+    }
+
+    pub(super) fn deployed(&mut self, now_ms: i64, worker: &str, out: &mut Vec<Action>) {
+        let Phase::Deploying(waiting) = &mut self.phase else { return };
+        waiting.remove(worker);
+        if waiting.is_empty() {
+            self.phase = Phase::Running;
+            self.send_all(|generation| Command::Start { generation }, out);
+            self.rescaled(now_ms);
+        }
+    }
+
+    /// Says something to every worker that hosts a task.
+    pub(super) fn send_all(&self, command: impl Fn(Generation) -> Command, out: &mut Vec<Action>) {
+        for worker in place::hosts(&self.deployment).into_iter().filter(|name| self.workers.contains_key(name)) {
+            out.push(Action::Send { worker, command: command(self.generation) });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What goes into the coordinator's state machine and what comes out.
+use millstream_api::id::Epoch;
+use millstream_api::wire::{CheckpointStatus, ErrorBody, JobState, RescaleRequest, RescaleStatus};
+
+use crate::checkpoint::manifest::Manifest;
+use crate::coordinator::round::RequestId;
+use crate::message::{Command, Register, Report};
+
+/// What happens to a coordinator.
+#[derive(Debug)]
+pub enum Event {
+    /// A worker has connected and introduced itself.
+    Registered(Register),
+    /// The connection of this incarnation is gone.
+    Lost {
+        /// Its name.
+        worker: String,
+        /// Which run of it.
+        incarnation: u64,
+    },
+    /// A worker says something.
+    Said {
+        /// Its name.
+        worker: String,
+        /// Which run of it.
+        incarnation: u64,
+        /// What.
+        report: Report,
+    },
+    /// The manifest of this epoch is stored at this path, or cannot be.
+    Stored {
+        /// Of the manifest.
+        epoch: Epoch,
+        /// Its path, or why there is none.
+        result: Result<String, String>,
+    },
+    /// Someone asks something over the API.
+    Asked {
+        /// Which the answer names.
+        id: RequestId,
+        /// What.
+        request: Request,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the API can ask for.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Other parallelisms.
+    Rescale(RescaleRequest),
+    /// A savepoint.
+    Savepoint,
+    /// An end, with a savepoint or not.
+    Stop {
+        /// Take a savepoint first.
+        savepoint: bool,
+    },
+}
+
+/// What the API is answered.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// The rescale has begun.
+    Rescale(RescaleStatus),
+    /// The savepoint is complete.
+    Savepoint(CheckpointStatus),
+    /// The stop has begun.
+    Stop,
+    /// Refused: HTTP status and why.
+    Refused(u16, ErrorBody),
+}
+
+/// What a coordinator wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Say this to a worker.
+    Send {
+        /// Its name.
+        worker: String,
+        /// What.
+        command: Command,
+    },
+    /// Commit this manifest by create-if-absent, then remove what is no longer needed; answered by `Stored`.
+    Store(Box<Manifest>),
+    /// Answer a request.
+    Answer {
+        /// Of the request.
+        id: RequestId,
+        /// What.
+        reply: Box<Reply>,
+    },
+    /// Say this to people.
+    Tell(String),
+    /// The job is over.
+    Exit(JobState),
+}
