@@ -14,6 +14,7 @@ mod load;
 mod progress;
 mod role;
 mod run;
+mod say;
 mod up;
 
 fn main() -> ExitCode {

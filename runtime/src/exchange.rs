@@ -25,7 +25,8 @@ pub mod tcp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+/// What frames are made of, for those who bring a [`Link`].
+pub use bytes::Bytes;
 use millstream_api::id::TaskId;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
 //! What the tests that cross crate walls share.
 
+pub mod process;
+pub mod sim;
 pub mod tidy;

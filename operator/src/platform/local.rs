@@ -3,7 +3,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use millstream_api::wire::{RescaleRequest, RescaleStatus};
+use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStatus};
 use tokio::sync::mpsc;
 
 use super::process::{LocalProcesses, ProcessEvent, ProcessSpec, USER_ERROR};
@@ -75,8 +75,21 @@ impl LocalPlatform {
 
     fn grow(&mut self, count: u32) -> Result<(), Error> {
         for n in self.workers..count {
-            self.processes.start(ProcessSpec { name: worker_name(n), ..(self.launch.worker)(n) })?;
+            self.start_worker(n)?;
             self.workers = n + 1;
+        }
+        Ok(())
+    }
+
+    fn start_worker(&mut self, n: u32) -> Result<(), Error> {
+        Ok(self.processes.start(ProcessSpec { name: worker_name(n), ..(self.launch.worker)(n) })?)
+    }
+
+    /// Starts the workers again that ended because their job was over, and it was not: its coordinator died before it could say
+    /// so, and the next one has to commit the job's end once more.
+    fn revive_workers(&mut self, job: &JobStatus) -> Result<(), Error> {
+        if job.state == JobState::WaitingForWorkers {
+            (0..self.workers).try_for_each(|n| self.start_worker(n))?;
         }
         Ok(())
     }
@@ -103,6 +116,7 @@ impl Platform for LocalPlatform {
         let (job, stages, rescales) = tokio::join!(self.client.job(), self.client.stages(), self.client.rescales());
         match (job, stages) {
             (Ok(job), Ok(stages)) => {
+                self.revive_workers(&job)?;
                 let (job, rescales) = (Some(job), rescales.unwrap_or_default());
                 Ok(Observed { job, stages, rescales, workers_desired, coordinator_done })
             }
@@ -157,6 +171,34 @@ mod tests {
         assert_eq!(one["w0"], three["w0"], "what stays is not restarted");
         platform.shutdown().await;
         assert!(three.values().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    fn status(state: JobState) -> JobStatus {
+        let state = serde_json::to_value(state).unwrap();
+        serde_json::from_value(serde_json::json!({
+            "name": "job", "state": state, "generation": 1, "term": 2, "recoveries": 0, "coordinator": {"pid": 1},
+            "workers": [], "late_rows": 0, "bad_records": 0,
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn workers_that_ended_come_back_only_if_the_job_waits_for_them() {
+        let dir = std::env::temp_dir().join(format!("millstream-local-revive-{}", std::process::id()));
+        let worker_dir = dir.clone();
+        let worker = Box::new(move |_| sleeper("exit 0", &worker_dir));
+        let launch = Launch { coordinator: sleeper("exec sleep 60", &dir), worker };
+        let mut platform = LocalPlatform::start(launch, &dir, 1).unwrap();
+        let starts = |name: &str, platform: &LocalPlatform| platform.processes.names().any(|running| running == name);
+        while starts("w0", &platform) {
+            tokio::task::yield_now().await;
+        }
+        platform.revive_workers(&status(JobState::Running)).unwrap();
+        assert!(!starts("w0", &platform));
+        platform.revive_workers(&status(JobState::WaitingForWorkers)).unwrap();
+        assert!(starts("w0", &platform), "a new coordinator needs the worker that thought the job was over");
+        platform.shutdown().await;
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -44,12 +44,13 @@ fn readable(logical: &str) -> String {
     text + rest
 }
 
-/// FNV-1a, 64 bits: stable across versions and machines.
+/// FNV-1a, 64 bits: stable across versions and machines. Options of tables that are read count, since positions in one input
+/// mean nothing in another; options of tables that are written do not: a restored job may write elsewhere.
 pub(crate) fn fingerprint(graph: &StageGraph) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut text = stages(graph);
     for op in graph.stages.iter().flat_map(|stage| &stage.ops) {
-        if let OpKind::Source(table) | OpKind::Sink(table) = &op.kind {
+        if let OpKind::Source(table) = &op.kind {
             let _ = write!(text, "{:?}", table.options);
         }
     }

@@ -9,6 +9,13 @@ impl Coordinator {
         if !self.knows(worker, incarnation) {
             return;
         }
+        if matches!(self.phase, Phase::Ended(_)) {
+            return; // It has left after the job, and what it counted stays to be shown.
+        }
+        if let Phase::Finishing { waiting, .. } = &mut self.phase {
+            waiting.remove(worker);
+            return;
+        }
         self.workers.remove(worker);
         let hosted = place::hosts(&self.deployment).contains(worker);
         let name = worker.to_owned();
@@ -16,7 +23,7 @@ impl Coordinator {
             Phase::Deploying(_) | Phase::Running if hosted => {
                 self.recover(now_ms, format!("worker {worker} was lost"), out)
             }
-            Phase::Cancelling { waiting, .. } | Phase::Finishing { waiting, .. } => {
+            Phase::Cancelling { waiting, .. } => {
                 waiting.remove(&name);
             }
             _ => {}

@@ -1,0 +1,162 @@
+//! What goes wrong, and when.
+use std::sync::{Arc, Mutex};
+
+use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
+use millstream_runtime::coordinator::protocol::Request;
+use millstream_runtime::state::disk::MemoryDisk;
+
+use super::Faults;
+use super::doors::lock;
+use super::rng::Rng;
+use super::world::{World, measure};
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    KillWorker,
+    KillCoordinator,
+    CutLink,
+    CutControl,
+    FailStore,
+    Rescale,
+    Savepoint,
+}
+
+/// Faults to come, in order, and those that have been.
+pub struct Plan {
+    coming: Vec<Kind>,
+    next_at_step: u64,
+    pub done: Faults,
+    /// Calls to the store that are to fail, and the dice that say which.
+    armed: Arc<Mutex<(u32, Rng)>>,
+}
+
+impl Plan {
+    /// A random order.
+    pub fn new(faults: &Faults, rng: &mut Rng) -> Self {
+        let counts = [
+            (Kind::KillWorker, faults.kill_worker),
+            (Kind::KillCoordinator, faults.kill_coordinator),
+            (Kind::CutLink, faults.cut_link),
+            (Kind::CutControl, faults.cut_control),
+            (Kind::FailStore, faults.fail_store),
+            (Kind::Rescale, faults.rescale),
+            (Kind::Savepoint, faults.savepoint),
+        ];
+        let mut coming: Vec<Kind> =
+            counts.into_iter().flat_map(|(kind, count)| (0..count).map(move |_| kind)).collect();
+        for at in (1..coming.len()).rev() {
+            coming.swap(at, rng.below(at + 1));
+        }
+        let armed = Arc::new(Mutex::new((0, Rng::new(rng.next()))));
+        Self { coming, next_at_step: rng.between(1, 300), done: Faults::default(), armed }
+    }
+
+    fn hook(&self) -> Fault {
+        let armed = Arc::clone(&self.armed);
+        Arc::new(move |_| {
+            let (left, rng) = &mut *lock(&armed);
+            if *left == 0 || !rng.one_in(4) {
+                return None;
+            }
+            *left -= 1;
+            Some(if rng.one_in(2) { Failure::Before } else { Failure::After })
+        })
+    }
+}
+
+impl World {
+    /// Lets the next fault happen if its time has come.
+    pub fn inject(&mut self) -> Result<(), String> {
+        if self.steps < self.plan.next_at_step {
+            return Ok(());
+        }
+        self.plan.next_at_step = self.steps + self.rng.between(1, 300);
+        let Some(kind) = self.plan.coming.pop() else { return Ok(()) };
+        if !self.happen(kind)? {
+            self.plan.coming.insert(0, kind); // Not now.
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, kind: Kind) -> Result<bool, String> {
+        self.note(format!("fault: {kind:?}"));
+        let (happened, count) = match kind {
+            Kind::KillWorker => (self.kill_worker(), &mut self.plan.done.kill_worker),
+            Kind::KillCoordinator => (self.kill_coordinator(), &mut self.plan.done.kill_coordinator),
+            Kind::CutLink => {
+                let live = self.ground.net.live();
+                if !live.is_empty() {
+                    self.ground.net.cut(live[self.rng.below(live.len())]);
+                }
+                (!live.is_empty(), &mut self.plan.done.cut_link)
+            }
+            Kind::CutControl => (self.cut_control(), &mut self.plan.done.cut_control),
+            Kind::FailStore => {
+                lock(&self.plan.armed).0 += 1;
+                self.ground.store.set_fault(Some(self.plan.hook()));
+                (true, &mut self.plan.done.fail_store)
+            }
+            Kind::Rescale => {
+                let accepted = self.seats.accepted_rescales;
+                self.ask_rescale(|rng| 1 + rng.below(4) as u32)?;
+                (self.seats.accepted_rescales > accepted, &mut self.plan.done.rescale)
+            }
+            Kind::Savepoint => {
+                self.ask(Request::Savepoint)?;
+                (true, &mut self.plan.done.savepoint)
+            }
+        };
+        *count += u32::from(happened);
+        Ok(happened)
+    }
+
+    fn any_place(&mut self, wanted: impl Fn(&super::node::Node) -> bool) -> Option<usize> {
+        let fit = |(index, place): (usize, &super::node::Place)| {
+            place.node.as_ref().filter(|node| wanted(node)).map(|_| index)
+        };
+        let found: Vec<usize> = self.places.iter().enumerate().filter_map(fit).collect();
+        (!found.is_empty()).then(|| found[self.rng.below(found.len())])
+    }
+
+    fn kill_worker(&mut self) -> bool {
+        let Some(index) = self.any_place(|_| true) else { return false };
+        if let Some(node) = &mut self.places[index].node {
+            measure(node, &mut self.books);
+        }
+        let kept = self.rng.below(5);
+        self.leave(index, kept);
+        if self.rng.one_in(2) {
+            self.places[index].disk = Arc::new(MemoryDisk::default());
+        }
+        true
+    }
+
+    /// The process of a worker is gone; `kept` of 4 parts of what it had sent may still arrive. The platform will start it again.
+    pub fn leave(&mut self, index: usize, kept: usize) {
+        let now_us = self.now_us();
+        let place = &mut self.places[index];
+        place.start_at_us = now_us + self.rng.between(1, 20_000);
+        let Some(node) = place.node.take() else { return };
+        self.ground.net.gone(&place.name, kept);
+        self.seats.hang_up(node.control, kept);
+        self.note(format!("w{index} is gone"));
+    }
+
+    fn cut_control(&mut self) -> bool {
+        let Some(index) = self.any_place(|node| node.control.is_some()) else { return false };
+        let control = self.places[index].node.as_ref().and_then(|node| node.control);
+        let kept = self.rng.below(5);
+        self.seats.hang_up(control, kept);
+        self.alone(index);
+        true
+    }
+
+    /// Looks at the store without being hit by faults.
+    pub fn quietly<T>(&self, look: impl FnOnce(&dyn CheckpointStore) -> T) -> T {
+        let store: &MemoryCheckpoints = &self.ground.store;
+        store.set_fault(None);
+        let found = look(store);
+        store.set_fault(Some(self.plan.hook()));
+        found
+    }
+}

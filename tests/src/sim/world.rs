@@ -1,0 +1,426 @@
+//! The scheduler: everything that could happen next, and the choice among it.
+use std::sync::Arc;
+
+use millstream_api::wire::JobState;
+use millstream_runtime::checkpoint::store::MemoryCheckpoints;
+use millstream_runtime::clock::Clock;
+use millstream_runtime::coordinator::shape::{Shape, shape};
+use millstream_runtime::job::JobSpec;
+use millstream_runtime::message::{Command, Report as Said};
+use millstream_runtime::state::disk::MemoryDisk;
+use millstream_runtime::worker::Event;
+use millstream_runtime::worker::task::Step;
+
+use super::books::Books;
+use super::control::{ConnId, show_command, show_report};
+use super::coordinator::Seats;
+use super::doors::{VirtualClock, lock, report_failure};
+use super::faults::Plan;
+use super::net::{Arrival, LinkId, Net};
+use super::node::{Ground, Node, Place};
+use super::output::Output;
+use super::rng::Rng;
+use super::trace::{Trace, hash};
+use super::{Failure, Options, Report};
+
+/// One thing that can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// A worker's process is started.
+    Start(usize),
+    /// A worker looks for the coordinator.
+    Dial(usize),
+    /// A task takes a step.
+    Step(usize, usize),
+    /// A worker takes in an event.
+    Event(usize),
+    /// A background job of a worker runs.
+    Job(usize),
+    /// A worker is to send its counters.
+    Measure(usize),
+    /// Something arrives on a data connection.
+    Data(LinkId, usize, Arrival),
+    /// A command arrives at a worker.
+    Down(ConnId),
+    /// A worker finds that its coordinator is gone.
+    HungUp(ConnId),
+    /// A report arrives at the coordinator.
+    Up(ConnId),
+    /// The coordinator finds that a worker is gone.
+    Lost(ConnId),
+    /// The coordinator's process is started.
+    StartCoordinator,
+    /// A call to the checkpoint store is done.
+    Store,
+    /// The coordinator learns how a call to the checkpoint store ended.
+    Stored,
+    /// The coordinator looks at the clock.
+    Tick,
+}
+
+impl Move {
+    /// Moves of a class have the same weight in a run.
+    fn class(self) -> usize {
+        match self {
+            Self::Step(..) => 0,
+            Self::Event(_) => 1,
+            Self::Job(_) => 2,
+            Self::Data(..) => 3,
+            Self::Down(_) | Self::HungUp(_) => 4,
+            Self::Up(_) | Self::Lost(_) => 5,
+            Self::Store | Self::Stored => 6,
+            _ => 7,
+        }
+    }
+}
+
+/// Time after which a worker looks for its coordinator again.
+const LOOK_AGAIN_US: u64 = 2_000;
+/// Without its coordinator for longer than this, a worker stops its tasks.
+const LEASE_US: u64 = 40_000;
+/// Time between two reports of counters.
+const MEASURE_US: u64 = 10_000;
+/// After a worker was told something that shows output, this many steps are watched.
+const WATCHED_STEPS: u64 = 60;
+
+/// A simulated machine room.
+pub struct World {
+    pub seed: u64,
+    pub options: Options,
+    pub rng: Rng,
+    pub job: JobSpec,
+    pub shape: Shape,
+    pub ground: Ground,
+    pub places: Vec<Place>,
+    pub seats: Seats,
+    pub plan: Plan,
+    pub books: Books,
+    pub output: Output,
+    pub trace: Trace,
+    pub steps: u64,
+    pub watch_until: u64,
+    weights: [u64; 8],
+}
+
+/// Runs a job under a seed.
+pub fn simulate(seed: u64, sql: &str, options: &Options) -> Result<Report, Failure> {
+    let failure = |reason: String| Failure { seed, reason, tail: Vec::new() };
+    let mut world = World::new(seed, sql, options).map_err(failure)?;
+    world.run().map_err(|reason| Failure { seed, reason, tail: world.trace.tail() })
+}
+
+impl World {
+    fn new(seed: u64, sql: &str, options: &Options) -> Result<Self, String> {
+        let output = Output::new().map_err(|error| error.to_string())?;
+        let job = super::job(sql.replace("${OUT}", &output.path().display().to_string()), options);
+        let shape = shape(&job)?;
+        let mut rng = Rng::new(seed);
+        let place = |index| Place {
+            name: format!("w{index}"),
+            disk: Arc::new(MemoryDisk::default()),
+            node: None,
+            start_at_us: 0,
+        };
+        let weights = [(); 8].map(|()| [1, 2, 4, 16][rng.below(4)]);
+        let ground = Ground {
+            clock: Arc::new(VirtualClock::default()),
+            store: MemoryCheckpoints::default(),
+            net: Net::new(options.plant),
+        };
+        Ok(Self {
+            seed,
+            options: options.clone(),
+            plan: Plan::new(&options.faults, &mut rng),
+            rng,
+            job,
+            shape,
+            ground,
+            places: (0..options.workers).map(place).collect(),
+            seats: Seats::default(),
+            books: Books::default(),
+            output,
+            trace: Trace::default(),
+            steps: 0,
+            watch_until: 0,
+            weights,
+        })
+    }
+
+    fn run(&mut self) -> Result<Report, String> {
+        loop {
+            self.steps += 1;
+            if self.steps > self.options.steps_max {
+                return Err(format!("the job is not over after {} steps; it is {:?}", self.steps, self.state()));
+            }
+            self.inject()?;
+            let next = self.choose()?;
+            self.make(next)?;
+            if self.steps <= self.watch_until {
+                self.output.check()?;
+            }
+            if let Some(state) = self.seats.ended {
+                return self.conclude(state);
+            }
+        }
+    }
+
+    fn conclude(&mut self, state: JobState) -> Result<Report, String> {
+        if state != JobState::Completed {
+            return Err(format!("the job ended {state:?}: {}", self.seats.error));
+        }
+        self.output.check()?;
+        for place in &mut self.places {
+            if let Some(node) = &mut place.node {
+                measure(node, &mut self.books);
+            }
+        }
+        self.books.conserved(&self.shape.stages)?;
+        Ok(Report {
+            lines: self.output.lines()?,
+            trace: self.trace.hash(),
+            steps: self.steps,
+            epochs: self.books.epochs,
+            recoveries: self.books.recoveries,
+            rescales: self.books.rescales,
+            moved_state: self.books.moved_state,
+            source_rows: self.books.source_rows(&self.shape.stages),
+            faults: self.plan.done,
+            virtual_ms: self.now_us() / 1000,
+        })
+    }
+
+    pub fn now_us(&self) -> u64 {
+        self.ground.clock.now_us()
+    }
+
+    pub fn note(&mut self, line: String) {
+        let line = format!("{:>6} {:>8}us {line}", self.steps, self.now_us());
+        self.trace.add(line);
+    }
+
+    /// Picks what happens next; lets time pass if nothing can happen now.
+    fn choose(&mut self) -> Result<Move, String> {
+        self.ground.clock.advance(self.rng.between(1, 100));
+        loop {
+            let mut moves = Vec::new();
+            let mut due_us = u64::MAX;
+            for index in 0..self.places.len() {
+                self.moves_of(index, &mut moves, &mut due_us);
+            }
+            let data = self.ground.net.arrivals();
+            moves.extend(data.into_iter().map(|(id, to, arrival)| Move::Data(id, to, arrival)));
+            self.moves_of_control(&mut moves, &mut due_us);
+            let total: u64 = moves.iter().map(|next| self.weights[next.class()]).sum();
+            if total > 0 {
+                let mut at = self.rng.next() % total;
+                for next in moves {
+                    let weight = self.weights[next.class()];
+                    if at < weight {
+                        return Ok(next);
+                    }
+                    at -= weight;
+                }
+            }
+            if due_us == u64::MAX {
+                return Err("nothing can ever happen again".into());
+            }
+            self.ground.clock.advance_to(due_us);
+        }
+    }
+
+    fn moves_of(&mut self, index: usize, moves: &mut Vec<Move>, due_us: &mut u64) {
+        let now_us = self.now_us();
+        let mut timed = |at_us: u64, next: Move, moves: &mut Vec<Move>| {
+            if at_us <= now_us { moves.push(next) } else { *due_us = (*due_us).min(at_us) }
+        };
+        let place = &mut self.places[index];
+        let Some(node) = &mut place.node else {
+            timed(place.start_at_us, Move::Start(index), moves);
+            return;
+        };
+        node.collect();
+        match node.control {
+            None => timed(node.dial_at_us, Move::Dial(index), moves),
+            Some(_) => timed(node.measure_at_us, Move::Measure(index), moves),
+        }
+        if !node.inbox.is_empty() {
+            moves.push(Move::Event(index));
+        }
+        if !lock(&node.jobs.0).is_empty() {
+            moves.push(Move::Job(index));
+        }
+        for (at, seat) in lock(&node.tasks).running.iter().enumerate() {
+            if seat.is_runnable(now_us) {
+                moves.push(Move::Step(index, at));
+            } else if let Some(at_us) = seat.due_us() {
+                timed(at_us, Move::Step(index, at), moves);
+            }
+        }
+    }
+
+    fn make(&mut self, next: Move) -> Result<(), String> {
+        match next {
+            Move::Start(index) => {
+                let seed = self.rng.next();
+                let place = &mut self.places[index];
+                let node = Node::start(&place.name, &place.disk, &self.ground, seed);
+                place.node = Some(node);
+                self.note(format!("w{index} starts"));
+            }
+            Move::Dial(index) => self.dial(index),
+            Move::Step(index, at) => self.step_task(index, at),
+            Move::Event(index) => return self.event(index),
+            Move::Job(index) => {
+                let Some(node) = &self.places[index].node else { return Ok(()) };
+                let job = {
+                    let mut jobs = lock(&node.jobs.0);
+                    let at = self.rng.below(jobs.len());
+                    jobs.remove(at)
+                };
+                if let Some(job) = job {
+                    job();
+                }
+                self.note(format!("w{index} job"));
+            }
+            Move::Measure(index) => {
+                let now_us = self.now_us();
+                if let Some(node) = &mut self.places[index].node {
+                    node.measure_at_us = now_us + MEASURE_US;
+                    node.inbox.push_back(Event::Measure);
+                }
+            }
+            Move::Data(id, to, arrival) => return self.data(id, to, arrival),
+            Move::Down(conn) => self.down(conn)?,
+            Move::HungUp(conn) => self.hung_up(conn),
+            Move::Up(conn) => return self.up(conn),
+            Move::Lost(conn) => return self.lost(conn),
+            Move::StartCoordinator => self.start_coordinator(),
+            Move::Store => self.store_call(),
+            Move::Stored => return self.stored(),
+            Move::Tick => return self.tick(),
+        }
+        Ok(())
+    }
+
+    /// A worker looks for the coordinator; without it for too long, it stops its tasks.
+    fn dial(&mut self, index: usize) {
+        let now_us = self.now_us();
+        let Some(node) = &mut self.places[index].node else { return };
+        node.collect();
+        let register = millstream_runtime::message::Register {
+            name: format!("w{index}"),
+            incarnation: node.incarnation,
+            pid: 0,
+            data_address: format!("w{index}"),
+            admin_address: String::new(),
+            slots: self.options.slots,
+        };
+        match self.seats.open(index, register) {
+            Some(conn) => {
+                node.control = Some(conn);
+                node.measure_at_us = now_us;
+                self.note(format!("w{index} dials"));
+            }
+            None => {
+                node.dial_at_us = now_us + LOOK_AGAIN_US;
+                if now_us.saturating_sub(node.alone_since_us) > LEASE_US {
+                    let generation = u64::MAX;
+                    node.inbox.push_back(Event::Command(Command::Cancel { generation }));
+                    node.alone_since_us = now_us;
+                    self.note(format!("w{index} has been alone for too long"));
+                }
+            }
+        }
+    }
+
+    /// The worker has no coordinator any more.
+    pub fn alone(&mut self, index: usize) {
+        let now_us = self.now_us();
+        if let Some(node) = &mut self.places[index].node {
+            node.control = None;
+            node.alone_since_us = now_us;
+            node.dial_at_us = now_us + LOOK_AGAIN_US;
+        }
+    }
+
+    fn step_task(&mut self, index: usize, at: usize) {
+        let Some(node) = &self.places[index].node else { return };
+        let mut seat = lock(&node.tasks).running.remove(at);
+        let (generation, task) = (seat.generation, seat.task.id());
+        let step = seat.step();
+        let shown = match &step {
+            Ok(step) => format!("{step:?}"),
+            Err(failed) => format!("failed: {}", failed.0.message),
+        };
+        match step {
+            Ok(Step::Stopped) => {}
+            Ok(_) => lock(&node.tasks).running.insert(at, seat),
+            Err(failed) => report_failure(&node.sender, generation, task, failed),
+        }
+        // Messages of failures may have paths in them, which differ from run to run.
+        let shown = shown.replace(&self.output.path().display().to_string(), "OUT");
+        self.note(format!("w{index} task {task} {shown}"));
+    }
+
+    fn event(&mut self, index: usize) -> Result<(), String> {
+        let Some(node) = &mut self.places[index].node else { return Ok(()) };
+        let Some(event) = node.inbox.pop_front() else { return Ok(()) };
+        let mut shown = String::new();
+        if let Event::Command(command) = &event {
+            shown = show_command(command);
+            if matches!(command, Command::Deploy(_) | Command::Cancel { .. } | Command::Finish { .. }) {
+                measure(node, &mut self.books);
+            }
+            if matches!(command, Command::Deploy(_) | Command::Commit { .. } | Command::Cancel { .. }) {
+                self.watch_until = self.steps + WATCHED_STEPS;
+            }
+        }
+        let reports = node.worker.on(event);
+        let (finished, control) = (node.worker.is_finished(), node.control);
+        for report in reports {
+            if let Said::Metrics { generation, tasks } = &report {
+                self.books.measured(*generation, tasks);
+            }
+            if let Said::DeployFailed { failure, .. } | Said::TaskFailed { failure, .. } = &report {
+                let shown = failure.message.replace(&self.output.path().display().to_string(), "OUT");
+                self.note(format!("w{index} failure: {shown}"));
+            }
+            shown.push_str(" -> ");
+            shown.push_str(&show_report(&report));
+            self.seats.say(control, report);
+        }
+        self.note(format!("w{index} event {shown}"));
+        if finished {
+            self.leave(index, 4);
+        }
+        self.books.running(&self.places)
+    }
+
+    fn data(&mut self, id: LinkId, to: usize, arrival: Arrival) -> Result<(), String> {
+        if arrival == Arrival::Loss {
+            if let Some((from, receiver, hub)) = self.ground.net.loss(id, to) {
+                hub.lost(&from, "it hung up");
+                self.note(format!("{receiver} lost {from}"));
+            }
+            return Ok(());
+        }
+        let Some((from, receiver, hub, frame)) = self.ground.net.take(id, to) else { return Ok(()) };
+        self.books.frame(2 * id + to as u64, &frame)?;
+        let shown = hash(0, &frame);
+        self.note(format!("{from} to {receiver}: {:?} {shown:x}", &frame[..16]));
+        match hub.receive(&from, frame) {
+            Ok(()) => Ok(()),
+            Err(millstream_runtime::exchange::Error::Closed) => Ok(()),
+            Err(error) => Err(format!("{receiver} cannot take a frame from {from}: {error}")),
+        }
+    }
+}
+
+/// Writes down what the tasks of a worker have counted.
+pub fn measure(node: &mut Node, books: &mut Books) {
+    for report in node.worker.on(Event::Measure) {
+        if let Said::Metrics { generation, tasks } = report {
+            books.measured(generation, &tasks);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Jobs under a seed: whatever goes wrong, the output is that of a run where nothing does. `MILLSTREAM_SEED=n` replays one
+//! seed, `MILLSTREAM_SEEDS=n` sets how many are run; `MILLSTREAM_SIM_TRACE=1` shows all steps of one that fails.
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use millstream_tests::sim::{Failure, Faults, Options, Plant, Report, Run};
+
+const BID: &str = "CREATE TABLE bid (
+  auction BIGINT, bidder BIGINT, price BIGINT, dateTime TIMESTAMP(3),
+  WATERMARK FOR dateTime AS dateTime - INTERVAL '0.1' SECOND
+) WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'nexmark.events' = '3000', 'nexmark.event-rate' = '1000', 'nexmark.rate' = '60000');";
+
+/// Stateless.
+const Q0: &str = "CREATE TABLE out (auction BIGINT, bidder BIGINT, price BIGINT, dateTime TIMESTAMP(3)) WITH (
+  'connector' = 'filesystem', 'path' = '${OUT}', 'format' = 'csv');
+INSERT INTO out SELECT auction, bidder, price, dateTime FROM bid;";
+
+/// A keyed window aggregate.
+const WINDOW: &str = "CREATE TABLE out (window_start TIMESTAMP(3), auction BIGINT, bids BIGINT, highest BIGINT) WITH (
+  'connector' = 'filesystem', 'path' = '${OUT}', 'format' = 'json');
+INSERT INTO out SELECT window_start, auction, COUNT(*), MAX(price)
+FROM TABLE(HOP(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '0.5' SECOND, INTERVAL '1' SECOND))
+GROUP BY window_start, window_end, auction;";
+
+/// A window join of two aggregates (q8).
+const JOIN: &str = "CREATE TABLE person (
+  id BIGINT, name STRING, dateTime TIMESTAMP(3), WATERMARK FOR dateTime AS dateTime
+) WITH ('connector' = 'nexmark', 'nexmark.table' = 'person', 'nexmark.events' = '9000', 'nexmark.event-rate' = '1000', 'nexmark.rate' = '180000');
+CREATE TABLE auction (
+  seller BIGINT, dateTime TIMESTAMP(3), WATERMARK FOR dateTime AS dateTime
+) WITH ('connector' = 'nexmark', 'nexmark.table' = 'auction', 'nexmark.events' = '9000', 'nexmark.event-rate' = '1000', 'nexmark.rate' = '180000');
+CREATE TABLE out (id BIGINT, name STRING, starttime TIMESTAMP(3), auctions BIGINT) WITH (
+  'connector' = 'filesystem', 'path' = '${OUT}', 'format' = 'csv');
+INSERT INTO out SELECT P.id, P.name, P.starttime, A.auctions
+FROM (SELECT id, name, window_start AS starttime, window_end AS endtime
+  FROM TABLE(TUMBLE(TABLE person, DESCRIPTOR(dateTime), INTERVAL '3' SECOND))
+  GROUP BY id, name, window_start, window_end) P
+JOIN (SELECT seller, window_start AS starttime, window_end AS endtime, COUNT(*) AS auctions
+  FROM TABLE(TUMBLE(TABLE auction, DESCRIPTOR(dateTime), INTERVAL '3' SECOND))
+  GROUP BY seller, window_start, window_end) A
+ON P.id = A.seller AND P.starttime = A.starttime AND P.endtime = A.endtime;";
+
+struct Query {
+    name: &'static str,
+    sql: String,
+    straight: Report,
+}
+
+/// The queries with the results they must have.
+fn queries() -> Vec<Query> {
+    [("q0", format!("{BID}\n{Q0}")), ("window", format!("{BID}\n{WINDOW}")), ("join", JOIN.to_owned())]
+        .into_iter()
+        .map(|(name, sql)| {
+            let straight = Run::new(0, &sql, Options::straight()).run().unwrap_or_else(|failure| panic!("{name}: {failure}"));
+            assert!(straight.lines.len() > 50, "{name} gives only {} lines", straight.lines.len());
+            Query { name, sql, straight }
+        })
+        .collect()
+}
+
+impl Query {
+    fn run(&self, seed: u64, options: Options) -> Result<Report, Failure> {
+        let report = Run::new(seed, &self.sql, options).run()?;
+        if report.lines == self.straight.lines {
+            return Ok(report);
+        }
+        let only = |some: &[String], others: &[String]| {
+            let found: Vec<_> = some.iter().filter(|line| others.binary_search(line).is_err()).take(5).cloned().collect();
+            found.join(" | ")
+        };
+        let (got, want) = (&report.lines, &self.straight.lines);
+        let (extra, missing) = (only(got, want), only(want, got));
+        let (got, want) = (got.len(), want.len());
+        let reason = format!("{}: {got} lines instead of {want}; wrong: {extra}; missing: {missing}", self.name);
+        Err(Failure { seed, reason, tail: Vec::new() })
+    }
+}
+
+/// Seeds differ in workers and parallelism too.
+fn options(seed: u64) -> Options {
+    Options {
+        workers: 2 + usize::from(seed.is_multiple_of(5)),
+        parallelism: 1 + (seed / 3 % 3) as u32,
+        checkpoint_interval_ms: Some(4),
+        faults: Faults::all(),
+        ..Options::default()
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text}")))
+}
+
+/// Runs all seeds on two threads; each run is a world of its own.
+fn all_seeds<T: Send>(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
+    let next = AtomicU64::new(seeds.start);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, SeqCst);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let result = run(seed);
+                    done.lock().unwrap().push((seed, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap();
+    done.sort_by_key(|(seed, _)| *seed);
+    done
+}
+
+#[test]
+fn whatever_goes_wrong_the_output_is_right() {
+    let queries = queries();
+    let seeds = match number("MILLSTREAM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("MILLSTREAM_SEEDS").unwrap_or(100),
+    };
+    let results = all_seeds(seeds, |seed| {
+        let query = &queries[(seed % 3) as usize];
+        let caught = std::panic::catch_unwind(|| query.run(seed, options(seed)));
+        let failed = |reason: &str| Failure { seed, reason: reason.to_owned(), tail: Vec::new() };
+        let report = caught.unwrap_or_else(|_| Err(failed("it panicked; the message is above")))?;
+        let replayed = report.replayed_rows(&query.straight);
+        Ok::<_, Failure>((report, replayed))
+    });
+    let (mut faults, mut recoveries, mut rescales, mut epochs, mut replayed, mut moved, mut steps) = (0, 0, 0, 0, 0, 0, 0);
+    let mut failures = Vec::new();
+    let count = results.len();
+    for (_, result) in results {
+        match result {
+            Ok((report, again)) => {
+                faults += report.faults.total();
+                recoveries += report.recoveries;
+                rescales += report.rescales;
+                epochs += report.epochs;
+                steps += report.steps;
+                replayed += again;
+                moved += u32::from(report.moved_state);
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    println!(
+        "{count} seeds, {steps} steps: {faults} faults, {recoveries} recoveries, {rescales} rescales, {epochs} epochs, \
+         {replayed} rows replayed, state moved in {moved}; {} failed",
+        failures.len()
+    );
+    if let Some(first) = failures.first() {
+        let all: Vec<String> = failures.iter().map(|failure| format!("{}: {}", failure.seed, failure.reason)).collect();
+        panic!("{}\n{first}", all.join("\n"));
+    }
+    if count >= 100 {
+        assert!(recoveries > 100 && rescales > 50 && epochs > 300 && replayed > 1000 && moved > 20, "too little happened");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_every_time() {
+    let queries = queries();
+    for seed in 1000..1006 {
+        let query = &queries[(seed % 3) as usize];
+        let once = query.run(seed, options(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+        let twice = query.run(seed, options(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(once, twice, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_rescale_restores_state_at_other_tasks() {
+    for query in queries() {
+        let options = Options { rescale_after: Some((1, 3)), checkpoint_interval_ms: Some(3), ..Options::default() };
+        let report = query.run(7, options).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(report.rescales, 1, "{}", query.name);
+        assert_eq!(report.moved_state, query.name != "q0", "{}", query.name);
+        assert_eq!(report.replayed_rows(&query.straight), 0, "{}: a savepoint repeats nothing", query.name);
+    }
+}
+
+/// Seeds until the bug is caught.
+fn caught_after(query: &Query, plant: Plant) -> Option<(u64, Failure)> {
+    (0..12).find_map(|seed| {
+        let options = Options { plant: Some(plant), ..options(seed) };
+        let caught = std::panic::catch_unwind(|| query.run(seed, options));
+        let failed = || Failure { seed, reason: "it panicked".into(), tail: Vec::new() };
+        caught.unwrap_or_else(|_| Err(failed())).err().map(|failure| (seed, failure))
+    })
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    let queries = queries();
+    let plants =
+        [Plant::CommitBeforeStored, Plant::DropCut, Plant::BarrierOvertakes, Plant::OldPositions, Plant::LoseRows];
+    for plant in plants {
+        let caught = caught_after(&queries[1], plant);
+        let Some((seed, failure)) = caught else { panic!("{plant:?} is not caught by 12 seeds") };
+        println!("{plant:?} caught by seed {seed}: {}", failure.reason);
+    }
+}
