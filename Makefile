@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
 MILLSTREAM := $(CARGO_TARGET_DIR)/debug/millstream
 
-.PHONY: help demo test bench build fmt setup checks flights
+.PHONY: help demo test bench build generate soak fmt setup checks flights
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,7 @@ test: checks flights ## Format, lints, licences and bans, all tests
 	cargo deny --log-level error check licenses bans sources
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo build --workspace
+	$(CARGO_TARGET_DIR)/debug/xtask --check
 	cargo test --workspace
 
 bench: setup ## Nexmark throughput per CPU second, one JSON object per query
@@ -31,6 +32,12 @@ bench: setup ## Nexmark throughput per CPU second, one JSON object per query
 
 build: setup ## Build the millstream binary
 	cargo build --workspace
+
+generate: build ## Write the generated docs anew
+	$(CARGO_TARGET_DIR)/debug/xtask
+
+soak: build ## The simulation over 10,000 seeds
+	MILLSTREAM_SEEDS=10000 cargo test --workspace --test sim -- --nocapture
 
 fmt: checks ## Format all sources
 	cargo fmt --all

@@ -31,7 +31,10 @@ impl Folder {
             Some(path) => std::path::absolute(path)?,
             None => std::env::temp_dir().join(format!("millstream-{:016x}", SystemRandom.next_u64())),
         };
-        let cannot = |error| user(format!("--workdir {}: cannot use the folder: {error}", path.display()));
+        let cannot = |error| {
+            let shown = path.display();
+            user(format!("--workdir {shown}: cannot use the folder: {error}; give a folder that can be written"))
+        };
         std::fs::create_dir_all(path.join("logs")).map_err(cannot)?;
         for name in ["api.json", "coordinator.json", "outcome.json"] {
             match std::fs::remove_file(path.join(name)) {

@@ -1,5 +1,6 @@
 //! From a file to a job: a SQL text or a StreamJob, variables replaced, planned and checked.
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Result;
@@ -38,13 +39,28 @@ pub fn load(args: &FileArgs) -> Result<Loaded> {
         wrap(&args.file, text)
     };
     for (name, value) in set_settings {
+        let setting = Setting { name: name.clone(), value: value.clone() };
+        if let Err(errors) = Settings::resolve(&[setting], "") {
+            let why: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+            return Err(user(format!("--set {name}={value}: {}", why.join("; "))));
+        }
         job.spec.settings.retain(|setting| setting.name != name);
         job.spec.settings.push(Setting { name, value });
     }
-    job.validate().map_err(|invalid| user(format!("{shown}: {invalid}")))?;
+    check_fields(&job, is_yaml).map_err(|wrong| user(format!("{shown}: {wrong}")))?;
+    // What places in the SQL text refer to.
+    let mut text_of = shown.to_string();
     let sql = match &job.spec.sql {
-        Sql { inline: Some(sql), .. } => sql.clone(),
-        Sql { image_path: Some(path), .. } => read(Path::new(path))?,
+        Sql { inline: Some(sql), .. } => {
+            if is_yaml {
+                text_of.push_str(": spec.sql.inline");
+            }
+            sql.clone()
+        }
+        Sql { image_path: Some(path), .. } => {
+            text_of.clone_from(path);
+            read(Path::new(path))?
+        }
         _ => return Err(user(format!("{shown}: spec.sql.configMap: there is no cluster here; use sql.inline"))),
     };
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
@@ -56,20 +72,28 @@ pub fn load(args: &FileArgs) -> Result<Loaded> {
         }
     }
     variables.extend(set_variables);
-    let sql = substitute(&sql, &variables).map_err(|error| user(format!("{shown}: {error}")))?;
-    finish(job, sql, &shown.to_string())
+    let sql = substitute(&sql, &variables).map_err(|error| user(format!("{text_of}: {error}")))?;
+    finish(job, sql, &shown.to_string(), &text_of)
 }
 
 /// A job that is nothing but this text, all variables at their defaults.
 pub fn from_sql(name: &str, sql: &str) -> Result<Loaded> {
     let job = StreamJob::from_sql(name, sql.to_owned());
     let sql = substitute(sql, &BTreeMap::new()).map_err(|error| user(format!("{name}: {error}")))?;
-    finish(job, sql, name)
+    finish(job, sql, name, name)
 }
 
-fn finish(mut job: StreamJob, sql: String, shown: &str) -> Result<Loaded> {
+/// Rules across the fields of a job. How long inline text may be matters only where it is a field of a resource.
+fn check_fields(job: &StreamJob, is_yaml: bool) -> Result<(), String> {
+    let Err(invalid) = job.validate() else { return Ok(()) };
+    let wrong = invalid.errors.iter().filter(|error| is_yaml || error.path != "spec.sql.inline");
+    let lines: Vec<String> = wrong.map(ToString::to_string).collect();
+    if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
+}
+
+fn finish(mut job: StreamJob, sql: String, shown: &str, text_of: &str) -> Result<Loaded> {
     let graph = millstream_sql::plan(&sql, &millstream_sql::PlanOptions::default())
-        .map_err(|error| user(format!("{shown}: {error}")))?;
+        .map_err(|error| user(format!("{text_of}: {error}")))?;
     for (name, value) in &graph.settings {
         if !job.spec.settings.iter().any(|setting| setting.name == *name) {
             job.spec.settings.push(Setting { name: name.clone(), value: value.clone() });
@@ -80,7 +104,7 @@ fn finish(mut job: StreamJob, sql: String, shown: &str) -> Result<Loaded> {
         user(format!("{shown}: {}", lines.join("; ")))
     })?;
     check_stage_names(&job.spec, &settings, &graph).map_err(|error| user(format!("{shown}: {error}")))?;
-    crate::check::tables(&graph).map_err(|error| user(format!("{shown}: {error}")))?;
+    crate::check::tables(&graph).map_err(|error| user(format!("{text_of}: {error}")))?;
     let spec = spec(&job, sql, &settings);
     Ok(Loaded { job, spec, graph, settings })
 }
@@ -143,18 +167,23 @@ fn wrap(file: &Path, sql: String) -> StreamJob {
 fn read(file: &Path) -> Result<String> {
     let shown = file.display();
     let cannot = |what: &str| user(format!("{shown}: {what}"));
-    let metadata = std::fs::metadata(file).map_err(|error| cannot(&format!("cannot read the file: {error}")))?;
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => cannot("there is no such file"),
+        _ => cannot(&format!("cannot read the file: {error}")),
+    };
+    let metadata = std::fs::metadata(file).map_err(failed)?;
     if metadata.is_dir() {
         return Err(cannot("is a directory; give a .sql file or a StreamJob .yaml file"));
     }
     if metadata.len() > TEXT_MAX_BYTES {
         return Err(cannot("is larger than 1 MiB; this is no SQL text or StreamJob"));
     }
-    let bytes = std::fs::read(file).map_err(|error| cannot(&format!("cannot read the file: {error}")))?;
+    let bytes = std::fs::read(file).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| {
-        let line =
-            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        cannot(&format!("line {line}: is not UTF-8 text"))
+        let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        let line = 1 + valid.matches('\n').count();
+        let column = 1 + valid[valid.rfind('\n').map_or(0, |newline| newline + 1)..].chars().count();
+        cannot(&format!("line {line}, column {column}: is not UTF-8 text; save the file as UTF-8"))
     })
 }
 
@@ -175,22 +204,34 @@ fn split_sets(sets: &[String]) -> Result<(BTreeMap<String, String>, NamedValues)
     Ok((variables, settings))
 }
 
-/// Replaces `${NAME}` and `${NAME:-default}`.
+/// Replaces `${NAME}` and `${NAME:-default}`; `$${` is a plain `${`.
 fn substitute(sql: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
     let (mut out, mut rest) = (String::with_capacity(sql.len()), sql);
     while let Some(at) = rest.find("${") {
         let (before, after) = (&rest[..at], &rest[at + 2..]);
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
         out.push_str(before);
-        let line = 1 + out.matches('\n').count();
-        let column = out.len() - out.rfind('\n').map_or(0, |newline| newline + 1) + 1;
-        let end = after.find('}').ok_or_else(|| format!("line {line}, column {column}: `${{` without `}}`"))?;
+        let so_far = &sql[..sql.len() - rest.len() + at];
+        let line = 1 + so_far.matches('\n').count();
+        let column = 1 + so_far[so_far.rfind('\n').map_or(0, |newline| newline + 1)..].chars().count();
+        let place = format!("line {line}, column {column}");
+        let end = after.find('}').ok_or_else(|| {
+            format!("{place}: `${{` without `}}`; write ${{NAME}} or ${{NAME:-default}}, or $${{ for a plain ${{")
+        })?;
         let (name, default) = match after[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (&after[..end], None),
         };
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(format!("{place}: `{name}` is no name of a variable: letters, digits and _"));
+        }
         let value = variables.get(name).map(String::as_str).or(default);
-        let unset = || format!("line {line}, column {column}: variable {name} is not set; pass --set {name}=VALUE");
-        out.push_str(value.ok_or_else(unset)?);
+        out.push_str(value.ok_or_else(|| format!("{place}: variable {name} is not set; pass --set {name}=VALUE"))?);
         rest = &after[end + 1..];
     }
     out.push_str(rest);
@@ -209,6 +250,14 @@ mod tests {
             substitute("a\n ${B}", &variables).unwrap_err(),
             "line 2, column 2: variable B is not set; pass --set B=VALUE"
         );
-        assert_eq!(substitute("${A", &variables).unwrap_err(), "line 1, column 1: `${` without `}`");
+        assert_eq!(
+            substitute("ä${A", &variables).unwrap_err(),
+            "line 1, column 2: `${` without `}`; write ${NAME} or ${NAME:-default}, or $${ for a plain ${"
+        );
+        assert_eq!(substitute("'$${A}' ${A}$$ $${", &variables).unwrap(), "'${A}' x$$ ${");
+        assert_eq!(
+            substitute("${A} ${B c}", &variables).unwrap_err(),
+            "line 1, column 6: `B c` is no name of a variable: letters, digits and _"
+        );
     }
 }

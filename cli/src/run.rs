@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::RunArgs;
-use crate::fail::user;
+use crate::fail::{Interrupted, user};
 use crate::launch::{self, Folder};
 use crate::load::{self, Loaded};
 use crate::progress::Progress;
@@ -88,8 +88,8 @@ async fn look(platform: &mut LocalPlatform, workdir: &Workdir, args: &RunArgs) -
     loop {
         tokio::select! {
             _ = looks.tick() => {}
-            _ = interrupt.recv() => return Ok(Ended::Interrupted),
-            _ = terminate.recv() => return Ok(Ended::Interrupted),
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
         }
         let observed = platform.observe().await.with_context(|| {
             format!("the job cannot go on; its logs are in {}", workdir.path().join("logs").display())
@@ -102,12 +102,13 @@ async fn look(platform: &mut LocalPlatform, workdir: &Workdir, args: &RunArgs) -
             return Ok(Ended::Job);
         }
     }
+    progress.end();
+    Ok(Ended::Interrupted)
 }
 
 fn conclude(ended: Ended, folder: &mut Folder, json: bool) -> Result<()> {
     let Ended::Job = ended else {
-        eprintln!("interrupted; nothing uncommitted is visible");
-        return Ok(());
+        return Err(Interrupted.into());
     };
     let path = folder.workdir.outcome_file();
     let outcome: Outcome = read(&path).with_context(|| format!("cannot read {}", path.display()))?;

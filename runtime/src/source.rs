@@ -12,10 +12,7 @@ mod paced;
 pub mod schedule;
 mod strides;
 
-/// Key in the metadata of a source table's schema: a JSON array of the names of all declared physical columns, also of
-/// those that projection push-down has taken out. Formats that find columns by position (csv without header) need it;
-/// without it the schema's own columns are all there are.
-pub const DECLARED_COLUMNS: &str = "declared_columns";
+pub use millstream_sql::graph::DECLARED_COLUMNS;
 
 /// All declared physical columns of a source table, if the planner has said which.
 pub fn declared_columns(schema: &Schema) -> Option<Vec<String>> {

@@ -226,8 +226,7 @@ impl Run {
 }
 
 fn job(sql: String, options: &Options) -> JobSpec {
-    let tuning =
-        Tuning { batch_rows: options.batch_rows, window_bytes: options.window_bytes, ..Tuning::default() };
+    let tuning = Tuning { batch_rows: options.batch_rows, window_bytes: options.window_bytes, ..Tuning::default() };
     JobSpec {
         name: "simulated".into(),
         sql,

@@ -1,2 +1,49 @@
-//! Generates what is derived from the code. There is nothing to generate yet.
-fn main() {}
+//! Generates what is derived from the code: the OpenAPI document of a job's API and the reference of settings, connector
+//! options and metrics. Generated files are committed; `--check` says whether they are true.
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+mod reference;
+
+/// Generates derived files
+#[derive(Parser)]
+struct Args {
+    /// Change nothing; fail if a file is not what would be generated
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let root = root()?;
+    let openapi = millstream_runtime::coordinator::api::openapi().to_pretty_json().context("cannot write OpenAPI")?;
+    let mut stale = Vec::new();
+    for (path, text) in [("docs/openapi.json", openapi + "\n"), ("docs/reference.md", reference::markdown())] {
+        if !keep(&root.join(path), &text, args.check)? {
+            stale.push(path);
+        }
+    }
+    if !stale.is_empty() {
+        bail!("{} not what the code says; run `make generate` and commit", stale.join(" and "));
+    }
+    Ok(())
+}
+
+/// The root of the repository: the nearest folder above with a Cargo.lock.
+fn root() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let found = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    Ok(found.context("run this inside the repository")?.to_owned())
+}
+
+/// Writes the file if it differs; with `check` it only says whether it does not.
+fn keep(path: &Path, text: &str, check: bool) -> Result<bool> {
+    let same = std::fs::read_to_string(path).is_ok_and(|found| found == text);
+    if !same && !check {
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        return Ok(true);
+    }
+    Ok(same)
+}

@@ -59,7 +59,7 @@ fn describe(error: &serde_saphyr::Error, path: &str) -> Error {
         Yaml::Eof { .. } => "the text ends where a StreamJob should be".to_owned(),
         Yaml::MultipleDocuments { .. } => "there is more than one document; one file holds one StreamJob".to_owned(),
         Yaml::DuplicateMappingKey { .. } => "this key is there twice".to_owned(),
-        other => other.to_string(),
+        other => plain(&other.to_string()),
     };
     // The path of an unknown field ends with the field itself, which the message names.
     let path = match error {
@@ -69,6 +69,15 @@ fn describe(error: &serde_saphyr::Error, path: &str) -> Error {
         _ => path,
     };
     Error { position, path: if path == "." || path == "?" { String::new() } else { path.to_owned() }, message }
+}
+
+/// A reader's own words, without the place it adds, which is said already.
+fn plain(text: &str) -> String {
+    let text = text.split_once(" at line ").map_or(text, |(text, _)| text);
+    match text.strip_prefix("invalid ") {
+        Some("u16" | "u32" | "u64" | "usize") => "expected a whole number that is not negative".to_owned(),
+        _ => text.to_owned(),
+    }
 }
 
 fn quote(text: &str) -> String {

@@ -9,11 +9,39 @@ use crate::types::sql_name;
 /// The logical plans and the stage graph: stages with their ops, exchanges with their keys, change kinds.
 pub fn explain(graph: &StageGraph) -> String {
     let mut text = String::from("== Logical plan ==\n");
-    text.push_str(graph.logical.trim_end());
+    text.push_str(readable(&graph.logical).trim_end());
     text.push_str("\n\n== Stages ==\n");
     text.push_str(&stages(graph));
     let _ = writeln!(text, "fingerprint {:016x}", graph.fingerprint);
     text
+}
+
+/// Intervals as SQL writes them, instead of the names of their parts.
+fn readable(logical: &str) -> String {
+    const BEFORE: &str = "IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: ";
+    let (mut text, mut rest) = (String::with_capacity(logical.len()), logical);
+    while let Some((before, after)) = rest.split_once(BEFORE) {
+        text.push_str(before);
+        let parts = after.split_once(" }\")").and_then(|(parts, after)| {
+            let (days, nanoseconds) = parts.split_once(", nanoseconds: ")?;
+            Some((days.parse::<i64>().ok()?, nanoseconds.parse::<i64>().ok()?, after))
+        });
+        rest = match parts {
+            Some((days, 0, after)) => {
+                let _ = write!(text, "INTERVAL '{days}' DAY");
+                after
+            }
+            Some((0, nanoseconds, after)) => {
+                let _ = write!(text, "INTERVAL '{}' SECOND", nanoseconds as f64 / 1e9);
+                after
+            }
+            _ => {
+                text.push_str(BEFORE);
+                after
+            }
+        };
+    }
+    text + rest
 }
 
 /// FNV-1a, 64 bits: stable across versions and machines. Options of tables that are read count, since positions in one input

@@ -82,6 +82,10 @@ pub enum OpKind {
     Sink(TableSpec),
 }
 
+/// Key in the metadata of a source table's schema: a JSON array of the names of all declared physical columns, also of
+/// those that projection push-down has taken out. Formats that find columns by position (csv without header) need it.
+pub const DECLARED_COLUMNS: &str = "declared_columns";
+
 /// A table as declared: what a connector needs to read or write it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableSpec {

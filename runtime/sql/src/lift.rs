@@ -18,7 +18,7 @@ enum Bracket {
 }
 
 /// `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), ...))` becomes `TUMBLE(t, ts, ...)`, and
-/// `TIMESTAMP(3) WITH LOCAL TIME ZONE` becomes `TIMESTAMP_LTZ(3)`.
+/// `TIMESTAMP(3) WITH LOCAL TIME ZONE` becomes `TIMESTAMP_LTZ(3)`; `INTERVAL '334' DAY(3)` loses its precision.
 pub(crate) fn lift(tokens: Tokens) -> Tokens {
     let mut lifted: Vec<TokenWithSpan> = Vec::with_capacity(tokens.0.len());
     let mut brackets = Vec::new();
@@ -38,6 +38,7 @@ pub(crate) fn lift(tokens: Tokens) -> Tokens {
         }
         index += 1;
         match &token.token {
+            Token::LParen if is_precision(&lifted, &tokens, index - 1) => index += 2,
             Token::LParen => {
                 let of_window = lifted.last().is_some_and(is_window_function);
                 brackets.push(if of_window { Bracket::Window } else { Bracket::Plain });
@@ -61,6 +62,14 @@ fn is_window_function(token: &TokenWithSpan) -> bool {
 
 fn is_window_call(tokens: &Tokens, index: usize) -> bool {
     tokens.0.get(index).is_some_and(is_window_function) && tokens.token_at(index + 1, &Token::LParen)
+}
+
+/// `(3)` of `INTERVAL '334' DAY(3)`: a bound on digits that the value keeps by itself.
+fn is_precision(lifted: &[TokenWithSpan], tokens: &Tokens, open: usize) -> bool {
+    let [.., interval, value, unit] = lifted else { return false };
+    let number = tokens.0.get(open + 1).is_some_and(|token| matches!(token.token, Token::Number(..)));
+    let is_interval = is_word(interval, "INTERVAL") && matches!(value.token, Token::SingleQuotedString(_));
+    is_interval && matches!(unit.token, Token::Word(_)) && number && tokens.token_at(open + 2, &Token::RParen)
 }
 
 fn starts_local_time_zone(tokens: &Tokens, index: usize) -> bool {
@@ -93,6 +102,12 @@ mod tests {
             lifted("FROM TABLE ( HOP(DATA => TABLE b, TIMECOL => DESCRIPTOR(t)))"),
             "FROM HOP ( DATA => b , TIMECOL => t )"
         );
+    }
+
+    #[test]
+    fn intervals_lose_their_precision_and_types_keep_theirs() {
+        assert_eq!(lifted("x - INTERVAL '334' DAY(3), y"), "x - INTERVAL '334' DAY , y");
+        assert_eq!(lifted("f(INTERVAL '1' DAY, 3), TIMESTAMP(3)"), "f ( INTERVAL '1' DAY , 3 ) , TIMESTAMP ( 3 )");
     }
 
     #[test]

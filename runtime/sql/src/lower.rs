@@ -1,7 +1,8 @@
 //! Logical plans to dataflow: aggregates and joins become streaming ops, by what their columns mean for time.
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Fields, Schema};
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Distinct, Expr, Extension, Filter, LogicalPlan, Projection, TableScan};
@@ -11,7 +12,7 @@ use crate::catalog::PhysicalTable;
 use crate::dataflow::{Dataflow, NodeKind, NodeRef, Output, Role};
 use crate::error::{Error, Position};
 use crate::expr::Expr as CompiledExpr;
-use crate::graph::{OpKind, TableSpec};
+use crate::graph::{DECLARED_COLUMNS, OpKind, TableSpec};
 use crate::node;
 use crate::planner::PlannedInsert;
 
@@ -97,7 +98,9 @@ impl Lowering<'_> {
         }
         let fields: Vec<_> = indices.iter().map(|index| Arc::clone(&all[*index])).collect();
         let schema = Arc::new(Schema::new(fields));
-        let spec = TableSpec { schema: Arc::clone(&schema), ..table.spec.clone() };
+        let declared = HashMap::from([(DECLARED_COLUMNS.to_owned(), json_names(all))]);
+        let read_schema = Arc::new(schema.as_ref().clone().with_metadata(declared));
+        let spec = TableSpec { schema: read_schema, ..table.spec.clone() };
         let roles = vec![Role::None; indices.len()];
         let node = self.flow.add(NodeKind::Op(OpKind::Source(spec)), Vec::new(), schema, false, roles);
         let columns = read.iter().filter_map(|column| indices.iter().position(|index| index == column));
@@ -213,5 +216,33 @@ impl Lowering<'_> {
         }
         let roles = node.roles.clone();
         Ok(self.flow.pass(OpKind::Sink(sink.clone()), node, roles))
+    }
+}
+
+/// The names of columns as a JSON array.
+fn json_names(fields: &Fields) -> String {
+    let text = |name: &str| {
+        let escaped = name.chars().map(|c| match c {
+            '"' | '\\' => format!("\\{c}"),
+            c if c < ' ' => format!("\\u{:04x}", u32::from(c)),
+            c => c.to_string(),
+        });
+        format!("\"{}\"", escaped.collect::<String>())
+    };
+    let names: Vec<String> = fields.iter().map(|field| text(field.name())).collect();
+    format!("[{}]", names.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::*;
+
+    #[test]
+    fn names_are_json_whatever_is_in_them() {
+        let field = |name: &str| Field::new(name, DataType::Int64, true);
+        let names = Fields::from(vec![field("a"), field("b\"c\\"), field("d\n")]);
+        assert_eq!(json_names(&names), r#"["a","b\"c\\","d\u000a"]"#);
     }
 }

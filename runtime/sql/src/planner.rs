@@ -105,6 +105,7 @@ impl Planner {
         let options = ParserOptions::new()
             .with_enable_ident_normalization(false)
             .with_collect_spans(true)
+            .with_parse_float_as_decimal(true)
             .with_map_string_types_to_utf8view(false);
         SqlToRel::new_with_options(&self.catalog, options)
     }

@@ -121,8 +121,9 @@ pub(crate) fn is_assignable(from: &DataType, to: &DataType) -> bool {
         (Int32, Int64 | Float32 | Float64) => true,
         (Int64, Float32 | Float64) | (Float32, Float64) => true,
         (Int8 | Int16 | Int32 | Int64, Decimal128(p, s)) => i64::from(*p) - i64::from(*s) >= digits(from),
+        // DataFusion counts a BIGINT as 20 digits and `0.9` as one more before the point than Flink does.
         (Decimal128(p1, s1), Decimal128(p2, s2)) => {
-            s2 >= s1 && i64::from(*p2) - i64::from(*s2) >= i64::from(*p1) - i64::from(*s1)
+            s2 >= s1 && i64::from(*p2) - i64::from(*s2) + 2 >= i64::from(*p1) - i64::from(*s1)
         }
         (Decimal128(..), Float32 | Float64) => true,
         (LargeUtf8 | Utf8View, Utf8) => true,

@@ -1,8 +1,8 @@
 //! From a job to what its coordinator must know of it.
 use sha2::{Digest, Sha256};
 
-use millstream_sql::graph::{OpKind, Partition};
 use millstream_sql::StageGraph;
+use millstream_sql::graph::{OpKind, Partition};
 
 use super::place::StageShape;
 use crate::checkpoint::manifest::StateRegistration;

@@ -1,5 +1,6 @@
 //! The filesystem sink: csv or json files in a folder. A file is written under a hidden name and renamed when its
 //! epoch is committed, so that readers never see a row that might be taken back.
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -99,6 +100,7 @@ impl Connector for Filesystem {
             file: None,
             text: String::new(),
             files: 0,
+            prepared: HashSet::new(),
         }))
     }
 }
@@ -134,6 +136,8 @@ struct Writer {
     text: String,
     /// Files opened so far.
     files: u64,
+    /// Prepared here and not committed yet: these must be there.
+    prepared: HashSet<PathBuf>,
 }
 
 impl Writer {
@@ -178,15 +182,22 @@ impl Sink for Writer {
         let to = self.folder.join(format!("part-{job_id:016x}-{generation}-{task}-{epoch}-{seq}.{extension}"));
         let token = serde_json::to_value(Token { from: from.clone(), to })
             .map_err(|error| unwritable(&from, io::Error::other(error)))?;
+        self.prepared.insert(from);
         Ok(vec![Committable { token }])
     }
 
     fn commit(&mut self, committables: &[Committable]) -> Result<(), Error> {
         for committable in committables {
             let Token { from, to } = token(committable)?;
+            let own = self.prepared.remove(&from);
             match fs::rename(&from, &to) {
-                // Committed before: the file has its name already.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => {}
+                // Committed before: the file has its name already, or a reader has moved it away since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && (to.exists() || !own) => {
+                    if !to.exists() {
+                        let (from, to) = (from.display(), to.display());
+                        tracing::warn!("{from} is gone and so is {to}: taken as committed and moved away since");
+                    }
+                }
                 renamed => renamed.map_err(|error| unwritable(&to, error))?,
             }
         }

@@ -105,7 +105,17 @@ impl Task {
         };
         let inputs = Inputs::new(channels, 0);
         let meter = Meter::new(parts.clock.now_us());
-        Self { parts, inputs, meter, flowing: false, ending: false, ended: false, stopped: false, quiet: true, paced: (0, 0) }
+        Self {
+            parts,
+            inputs,
+            meter,
+            flowing: false,
+            ending: false,
+            ended: false,
+            stopped: false,
+            quiet: true,
+            paced: (0, 0),
+        }
     }
 
     /// Its id.

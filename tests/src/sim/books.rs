@@ -41,7 +41,10 @@ impl Books {
                 let watermark_ms = i64::from_le_bytes(*payload);
                 let before = self.watermarks.insert(key, watermark_ms);
                 if let Some(before) = before.filter(|before| *before > watermark_ms) {
-                    return Err(format!("the watermark of {} goes back from {before} to {watermark_ms}", header.channel));
+                    return Err(format!(
+                        "the watermark of {} goes back from {before} to {watermark_ms}",
+                        header.channel
+                    ));
                 }
             }
             _ => {}
@@ -75,11 +78,13 @@ impl Books {
             }
         }
         let moved = |manifest: &Manifest| {
-            deploy.stages.iter().any(|stage| manifest.stage(&stage.name).is_some_and(|old| {
-                let with_state = |task: TaskId| old.tasks.iter().any(|old| old.task == task && old.state_bytes > 0);
-                let mut pairs = old.table.owners.iter().zip(&stage.table.owners);
-                pairs.any(|(from, to)| from != to && with_state(*from))
-            }))
+            deploy.stages.iter().any(|stage| {
+                manifest.stage(&stage.name).is_some_and(|old| {
+                    let with_state = |task: TaskId| old.tasks.iter().any(|old| old.task == task && old.state_bytes > 0);
+                    let mut pairs = old.table.owners.iter().zip(&stage.table.owners);
+                    pairs.any(|(from, to)| from != to && with_state(*from))
+                })
+            })
         };
         self.moved_state |= from.is_some_and(moved);
         Ok(())

@@ -1,7 +1,6 @@
 //! Control connections between workers and the coordinator: a FIFO queue in each direction.
 use std::collections::VecDeque;
 
-use millstream_api::id::Term;
 use millstream_runtime::message::{Command, Report};
 
 /// Names a control connection.
@@ -12,8 +11,6 @@ pub struct Conn {
     /// Index of the worker's place.
     pub place: usize,
     pub incarnation: u64,
-    /// Of the coordinator at the other end.
-    pub term: Term,
     /// To the worker.
     pub down: VecDeque<Command>,
     /// To the coordinator.

@@ -54,12 +54,12 @@ pub struct Seats {
 impl Seats {
     /// A worker connects and introduces itself; none if nobody answers.
     pub fn open(&mut self, place: usize, register: Register) -> Option<ConnId> {
-        let chair = self.chair.as_ref()?;
+        self.chair.as_ref()?;
         let id = self.next_conn;
         self.next_conn += 1;
-        let (incarnation, term) = (register.incarnation, chair.term);
+        let incarnation = register.incarnation;
         let up = VecDeque::from([Report::Register(register)]);
-        let conn = Conn { place, incarnation, term, down: VecDeque::new(), up, worker_open: true, coordinator_open: true };
+        let conn = Conn { place, incarnation, down: VecDeque::new(), up, worker_open: true, coordinator_open: true };
         self.conns.insert(id, conn);
         Some(id)
     }
@@ -291,8 +291,8 @@ impl World {
                 match self.options.plant {
                     Some(Plant::CommitBeforeStored) => self.commit_early(&manifest),
                     Some(Plant::DropCut) => {
-                        let stages = manifest.stages.len();
-                        let at = self.rng.below(stages);
+                        // Of a source: its splits are lost.
+                        let at = 0;
                         drop(manifest.stages[at].tasks.pop());
                     }
                     _ => {}

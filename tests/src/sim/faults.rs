@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 use std::sync::{Arc, Mutex};
 
-use millstream_runtime::checkpoint::store::{CheckpointStore, Fault, Failure, MemoryCheckpoints};
+use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
 use millstream_runtime::coordinator::protocol::Request;
 use millstream_runtime::state::disk::MemoryDisk;
 
@@ -42,12 +42,13 @@ impl Plan {
             (Kind::Rescale, faults.rescale),
             (Kind::Savepoint, faults.savepoint),
         ];
-        let mut coming: Vec<Kind> = counts.into_iter().flat_map(|(kind, count)| (0..count).map(move |_| kind)).collect();
+        let mut coming: Vec<Kind> =
+            counts.into_iter().flat_map(|(kind, count)| (0..count).map(move |_| kind)).collect();
         for at in (1..coming.len()).rev() {
             coming.swap(at, rng.below(at + 1));
         }
         let armed = Arc::new(Mutex::new((0, Rng::new(rng.next()))));
-        Self { coming, next_at_step: rng.between(1, 600), done: Faults::default(), armed }
+        Self { coming, next_at_step: rng.between(1, 300), done: Faults::default(), armed }
     }
 
     fn hook(&self) -> Fault {
@@ -69,7 +70,7 @@ impl World {
         if self.steps < self.plan.next_at_step {
             return Ok(());
         }
-        self.plan.next_at_step = self.steps + self.rng.between(1, 500);
+        self.plan.next_at_step = self.steps + self.rng.between(1, 300);
         let Some(kind) = self.plan.coming.pop() else { return Ok(()) };
         if !self.happen(kind)? {
             self.plan.coming.insert(0, kind); // Not now.
@@ -110,7 +111,9 @@ impl World {
     }
 
     fn any_place(&mut self, wanted: impl Fn(&super::node::Node) -> bool) -> Option<usize> {
-        let fit = |(index, place): (usize, &super::node::Place)| place.node.as_ref().filter(|node| wanted(node)).map(|_| index);
+        let fit = |(index, place): (usize, &super::node::Place)| {
+            place.node.as_ref().filter(|node| wanted(node)).map(|_| index)
+        };
         let found: Vec<usize> = self.places.iter().enumerate().filter_map(fit).collect();
         (!found.is_empty()).then(|| found[self.rng.below(found.len())])
     }

@@ -3,7 +3,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
-
 use millstream_api::id::Generation;
 use millstream_runtime::exchange::frame::{HEADER_BYTES, Header, Kind};
 use millstream_runtime::exchange::{Bytes, Hub, Link};

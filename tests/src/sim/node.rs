@@ -61,12 +61,7 @@ impl Node {
         drop(disk.remove_folder(&folder.join("state"))); // A disk in memory does not fail.
         let backend_disk = Arc::clone(disk) as Arc<dyn Disk>;
         let store = ground.store.clone();
-        let hubs = SimHubs {
-            net: Arc::clone(&ground.net),
-            own: name.to_owned(),
-            incarnation,
-            events: sender.clone(),
-        };
+        let hubs = SimHubs { net: Arc::clone(&ground.net), own: name.to_owned(), incarnation, events: sender.clone() };
         let doors = Doors {
             clock: Arc::clone(&ground.clock) as Arc<dyn Clock>,
             random: Arc::new(Dice(Mutex::new(rng))),

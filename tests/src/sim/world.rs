@@ -115,7 +115,12 @@ impl World {
         let job = super::job(sql.replace("${OUT}", &output.path().display().to_string()), options);
         let shape = shape(&job)?;
         let mut rng = Rng::new(seed);
-        let place = |index| Place { name: format!("w{index}"), disk: Arc::new(MemoryDisk::default()), node: None, start_at_us: 0 };
+        let place = |index| Place {
+            name: format!("w{index}"),
+            disk: Arc::new(MemoryDisk::default()),
+            node: None,
+            start_at_us: 0,
+        };
         let weights = [(); 8].map(|()| [1, 2, 4, 16][rng.below(4)]);
         let ground = Ground {
             clock: Arc::new(VirtualClock::default()),

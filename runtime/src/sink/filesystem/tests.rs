@@ -169,6 +169,19 @@ fn a_lost_file_is_an_error() {
 }
 
 #[test]
+fn a_file_that_a_reader_moved_away_stays_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = open(&table(folder.path(), &[]), 1, 0);
+    sink.write(&rows(&[1])).unwrap();
+    let prepared = sink.prepare(1).unwrap();
+    sink.commit(&prepared).unwrap();
+    fs::rename(folder.path().join("part-0000000000000abc-1-0-1-0.json"), folder.path().join("taken.json")).unwrap();
+    // A recovery commits again what the checkpoint names, from another incarnation.
+    open(&table(folder.path(), &[]), 2, 0).commit(&prepared).unwrap();
+    assert_eq!(names(folder.path()), ["taken.json"]);
+}
+
+#[test]
 fn a_file_is_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
