@@ -51,7 +51,8 @@ fn queries() -> Vec<Query> {
     [("q0", format!("{BID}\n{Q0}")), ("window", format!("{BID}\n{WINDOW}")), ("join", JOIN.to_owned())]
         .into_iter()
         .map(|(name, sql)| {
-            let straight = Run::new(0, &sql, Options::straight()).run().unwrap_or_else(|failure| panic!("{name}: {failure}"));
+            let straight =
+                Run::new(0, &sql, Options::straight()).run().unwrap_or_else(|failure| panic!("{name}: {failure}"));
             assert!(straight.lines.len() > 50, "{name} gives only {} lines", straight.lines.len());
             Query { name, sql, straight }
         })
@@ -65,7 +66,8 @@ impl Query {
             return Ok(report);
         }
         let only = |some: &[String], others: &[String]| {
-            let found: Vec<_> = some.iter().filter(|line| others.binary_search(line).is_err()).take(5).cloned().collect();
+            let found: Vec<_> =
+                some.iter().filter(|line| others.binary_search(line).is_err()).take(5).cloned().collect();
             found.join(" | ")
         };
         let (got, want) = (&report.lines, &self.straight.lines);
@@ -130,7 +132,8 @@ fn whatever_goes_wrong_the_output_is_right() {
         let replayed = report.replayed_rows(&query.straight);
         Ok::<_, Failure>((report, replayed))
     });
-    let (mut faults, mut recoveries, mut rescales, mut epochs, mut replayed, mut moved, mut steps) = (0, 0, 0, 0, 0, 0, 0);
+    let (mut faults, mut recoveries, mut rescales, mut epochs, mut replayed, mut moved, mut steps) =
+        (0, 0, 0, 0, 0, 0, 0);
     let mut failures = Vec::new();
     let count = results.len();
     for (_, result) in results {
@@ -157,7 +160,10 @@ fn whatever_goes_wrong_the_output_is_right() {
         panic!("{}\n{first}", all.join("\n"));
     }
     if count >= 100 {
-        assert!(recoveries > 100 && rescales > 50 && epochs > 300 && replayed > 1000 && moved > 20, "too little happened");
+        assert!(
+            recoveries > 100 && rescales > 50 && epochs > 300 && replayed > 1000 && moved > 20,
+            "too little happened"
+        );
     }
 }
 

@@ -368,7 +368,11 @@ impl World {
             name: stage.name.clone(),
             tasks: Vec::new(),
             table: stage.table.clone(),
-            splits: stage.tasks.iter().flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone()))).collect(),
+            splits: stage
+                .tasks
+                .iter()
+                .flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())))
+                .collect(),
         };
         self.seats.positions.insert(manifest.epoch, manifest.stages.iter().map(stage).collect());
     }
