@@ -1,5 +1,6 @@
 //! What the tests that cross crate walls share.
 
+pub mod golden;
 pub mod process;
 pub mod sim;
 pub mod tidy;

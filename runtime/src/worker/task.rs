@@ -5,21 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 
-use millstream_api::id::{Epoch, KeyGroup, TaskId, Term};
+use millstream_api::id::{KeyGroup, TaskId, Term};
 
 use super::inputs::{Alignment, Inputs, Progress};
 use super::limit::Limiter;
 use super::meter::{Activity, Gauge, Meter};
 use super::output::Output;
-use super::{Failed, TaskCommand, TaskCut, TaskEvent};
+use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
-use crate::checkpoint::paths::ManifestId;
 use crate::clock::Clock;
 use crate::exchange::Gate;
 use crate::source::{Poll, Source};
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
 use crate::state::Store;
+
+mod cut;
 
 /// Where rows come from.
 pub enum Input {
@@ -333,49 +334,6 @@ impl Task {
         self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
         self.parts.output.control(&Element::End)?;
         self.tell(TaskEvent::Ended { task: self.parts.task });
-        Ok(())
-    }
-
-    fn cut_if_aligned(&mut self) -> Result<(), Failed> {
-        if let Some(epoch) = self.inputs.aligned() {
-            self.cut(epoch)?;
-            self.inputs.settle(epoch);
-            self.unblock();
-        }
-        Ok(())
-    }
-
-    fn unblock(&self) {
-        if let Input::Gate(gate) = &self.parts.input {
-            gate.unblock_all();
-            for channel in self.inputs.blocked() {
-                gate.block(channel);
-            }
-        }
-    }
-
-    /// The synchronous part of a checkpoint: everything before the barrier is in it, nothing after.
-    fn cut(&mut self, epoch: Epoch) -> Result<(), Failed> {
-        self.run(|chain, env| chain.barrier(env).map(|()| Flow::Done))?;
-        let committables = self.parts.output.barrier(epoch)?;
-        let folder = self.parts.cuts.join(ManifestId { epoch, term: self.parts.term }.to_string());
-        let cut = self.parts.store.cut(&folder)?;
-        let splits = match &self.parts.input {
-            Input::Source(source) => source.splits(),
-            Input::Gate(_) => Vec::new(),
-        };
-        let operator_state = self.parts.chain.operator_states();
-        let (task, ended) = (self.parts.task, self.ended);
-        self.tell(TaskEvent::Cut(Box::new(TaskCut {
-            task,
-            epoch,
-            cut,
-            folder,
-            operator_state,
-            splits,
-            committables,
-            ended,
-        })));
         Ok(())
     }
 

@@ -395,7 +395,7 @@ impl World {
         self.add_up();
         self.books.recoveries += 1;
         self.seats.chair = None;
-        self.seats.start_at_us = self.now_us() + self.rng.between(1, 20_000);
+        self.seats.start_at_us = self.now_us() + self.rng.between(1, 5_000);
         let kept = self.rng.below(5);
         for conn in self.seats.conns.values_mut() {
             conn.coordinator_open = false;

@@ -135,7 +135,7 @@ impl World {
     pub fn leave(&mut self, index: usize, kept: usize) {
         let now_us = self.now_us();
         let place = &mut self.places[index];
-        place.start_at_us = now_us + self.rng.between(1, 20_000);
+        place.start_at_us = now_us + self.rng.between(1, 5_000);
         let Some(node) = place.node.take() else { return };
         self.ground.net.gone(&place.name, kept);
         self.seats.hang_up(node.control, kept);

@@ -1,0 +1,52 @@
+//! A task's part of a checkpoint: when it is due, and its synchronous half.
+use millstream_api::id::Epoch;
+
+use super::{Input, Task};
+use crate::checkpoint::paths::ManifestId;
+use crate::stage::Flow;
+use crate::worker::{Failed, TaskCut, TaskEvent};
+
+impl Task {
+    pub(super) fn cut_if_aligned(&mut self) -> Result<(), Failed> {
+        if let Some(epoch) = self.inputs.aligned() {
+            self.cut(epoch)?;
+            self.inputs.settle(epoch);
+            self.unblock();
+        }
+        Ok(())
+    }
+
+    pub(super) fn unblock(&self) {
+        if let Input::Gate(gate) = &self.parts.input {
+            gate.unblock_all();
+            for channel in self.inputs.blocked() {
+                gate.block(channel);
+            }
+        }
+    }
+
+    /// The synchronous part of a checkpoint: everything before the barrier is in it, nothing after.
+    fn cut(&mut self, epoch: Epoch) -> Result<(), Failed> {
+        self.run(|chain, env| chain.barrier(env).map(|()| Flow::Done))?;
+        let committables = self.parts.output.barrier(epoch)?;
+        let folder = self.parts.cuts.join(ManifestId { epoch, term: self.parts.term }.to_string());
+        let cut = self.parts.store.cut(&folder)?;
+        let splits = match &self.parts.input {
+            Input::Source(source) => source.splits(),
+            Input::Gate(_) => Vec::new(),
+        };
+        let operator_state = self.parts.chain.operator_states();
+        let (task, ended) = (self.parts.task, self.ended);
+        self.tell(TaskEvent::Cut(Box::new(TaskCut {
+            task,
+            epoch,
+            cut,
+            folder,
+            operator_state,
+            splits,
+            committables,
+            ended,
+        })));
+        Ok(())
+    }
+}
