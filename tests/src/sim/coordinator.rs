@@ -122,10 +122,8 @@ impl World {
         let Some(conn) = self.seats.conns.get_mut(&id) else { return Ok(()) };
         let (place, Some(mut command)) = (conn.place, conn.down.pop_front()) else { return Ok(()) };
         if let Command::Deploy(deploy) = &mut command {
-            let from = match &deploy.restore {
-                Some(from) => Some(self.quietly(|store| history::load(store, &from.prefix, from.id))),
-                None => None,
-            };
+            let restore = deploy.restore.as_ref();
+            let from = restore.map(|from| self.quietly(|store| history::load(store, &from.prefix, from.id)));
             let from = from.transpose().map_err(|error| format!("a job restores what is not there: {error}"))?;
             self.books.deploy(deploy, from.as_ref())?;
             if self.options.plant == Some(Plant::OldPositions)
