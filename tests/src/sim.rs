@@ -81,7 +81,7 @@ impl Default for Options {
             rescale_after: None,
             faults: Faults::default(),
             plant: None,
-            steps_max: 300_000,
+            steps_max: 100_000,
         }
     }
 }
@@ -237,9 +237,9 @@ fn job(sql: String, options: &Options) -> JobSpec {
         table_options: BTreeMap::new(),
         checkpoint_timeout_ms: 200,
         checkpoint_keep: 2,
-        // Faults come faster here than any policy allows.
-        restart_max_failures: u32::MAX,
-        restart_window_ms: 1,
+        // Far more than the faults of a run explain.
+        restart_max_failures: 60,
+        restart_window_ms: 3_600_000,
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning,

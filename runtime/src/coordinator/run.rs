@@ -29,6 +29,8 @@ use crate::worker::chain;
 
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
+/// Pause before a manifest that could not be stored is tried again.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How long the coordinator waits for someone to ask how the job ended.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -155,6 +157,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)
 }
 
+#[allow(clippy::disallowed_methods)] // No event tells that a store works again.
+async fn store_again() {
+    tokio::time::sleep(STORE_AGAIN).await;
+}
+
 struct Loop {
     coordinator: Coordinator,
     store: Arc<dyn CheckpointStore>,
@@ -229,23 +236,34 @@ impl Loop {
         exit
     }
 
-    /// Stores a manifest, then removes what no kept checkpoint needs.
+    /// Stores a manifest, then removes what no kept checkpoint needs. Tries until it is known whether the manifest counts: to
+    /// give it up while it may be there would be to go on from elsewhere than the next coordinator.
     fn store(&self, manifest: Manifest, stored: mpsc::Sender<Event>) {
         let store = Arc::clone(&self.store);
         let (prefix, keep) = (self.coordinator.prefix().to_owned(), self.coordinator.checkpoint_keep());
         let root = self.workdir.checkpoints();
-        tokio::task::spawn_blocking(move || {
-            let committed = history::commit(store.as_ref(), &prefix, &manifest);
-            let result = match &committed {
-                Ok(path) => Ok(root.join(path).display().to_string()),
-                Err(error) => Err(chain(error)),
+        let manifest = Arc::new(manifest);
+        tokio::spawn(async move {
+            let committed = loop {
+                let (store, prefix, manifest) = (Arc::clone(&store), prefix.clone(), Arc::clone(&manifest));
+                match blocking(move || history::commit(store.as_ref(), &prefix, &manifest)).await {
+                    Ok(Err(error)) if error.is_transient() => {
+                        tracing::warn!("cannot store a checkpoint, trying again: {}", chain(&error));
+                        store_again().await;
+                    }
+                    Ok(committed) => break committed,
+                    Err(_) => return, // The process is going down.
+                }
             };
+            let is_stored = committed.is_ok();
+            let result = committed.map(|path| root.join(path).display().to_string()).map_err(|error| chain(&error));
             // The loop may be over.
-            let _ = stored.blocking_send(Event::Stored { epoch: manifest.epoch, result });
-            if committed.is_ok()
-                && let Err(error) = garbage::collect(store.as_ref(), &prefix, manifest.id(), keep, &[])
-            {
-                tracing::warn!("cannot remove old checkpoints: {}", chain(&error));
+            let _ = stored.send(Event::Stored { epoch: manifest.epoch, result }).await;
+            if is_stored {
+                let collect = move || garbage::collect(store.as_ref(), &prefix, manifest.id(), keep, &[]);
+                if let Ok(Err(error)) = blocking(collect).await {
+                    tracing::warn!("cannot remove old checkpoints: {}", chain(&error));
+                }
             }
         });
     }

@@ -353,6 +353,10 @@ impl World {
                     self.remember(&manifest);
                     self.seats.calls.push(StoreCall::Collect(id));
                 }
+                if committed.as_ref().is_err_and(|error| error.is_transient()) && self.seats.has_chair(manifest.term) {
+                    self.seats.calls.push(StoreCall::Commit(manifest)); // Tried until it is known whether it counts.
+                    return;
+                }
                 let result = committed.map_err(|error| chain(&error));
                 if self.seats.has_chair(manifest.term)
                     && let Some(chair) = &mut self.seats.chair
