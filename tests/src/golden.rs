@@ -42,7 +42,8 @@ impl Case {
     /// The result every run must have.
     pub fn expected(&self) -> Result<Vec<String>> {
         let path = self.expected_path();
-        let text = fs::read_to_string(&path).with_context(|| format!("{}: MILLSTREAM_BLESS=1 writes it", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("{}: MILLSTREAM_BLESS=1 writes it", path.display()))?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 
@@ -81,16 +82,17 @@ fn is_same(found: &str, wanted: &str) -> bool {
     if found == wanted {
         return true;
     }
-    let split = |line: &str| -> Vec<String> {
-        line.split([',', ':', '}', '\t', '[', ']', ' ']).map(str::to_owned).collect()
-    };
+    let split =
+        |line: &str| -> Vec<String> { line.split([',', ':', '}', '\t', '[', ']', ' ']).map(str::to_owned).collect() };
     let (found, wanted) = (split(found), split(wanted));
-    found.len() == wanted.len() && found.iter().zip(&wanted).all(|(found, wanted)| found == wanted || is_near(found, wanted))
+    found.len() == wanted.len()
+        && found.iter().zip(&wanted).all(|(found, wanted)| found == wanted || is_near(found, wanted))
 }
 
 fn is_near(found: &str, wanted: &str) -> bool {
     // Whole numbers are compared as they are.
-    let float = |text: &str| Some(text).filter(|text| text.contains(['.', 'e'])).and_then(|text| text.parse::<f64>().ok());
+    let float =
+        |text: &str| Some(text).filter(|text| text.contains(['.', 'e'])).and_then(|text| text.parse::<f64>().ok());
     let (Some(found), Some(wanted)) = (float(found), float(wanted)) else { return false };
     (found - wanted).abs() <= TOLERANCE * wanted.abs().max(1.0)
 }

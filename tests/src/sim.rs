@@ -59,6 +59,8 @@ pub struct Options {
     pub window_bytes: usize,
     /// After this many checkpoints, a rescale of all stages to this parallelism (of sources at most their number of splits).
     pub rescale_after: Option<(u64, u32)>,
+    /// Frames are long on their way; otherwise the seed decides what is slow.
+    pub slow_network: bool,
     /// What goes wrong.
     pub faults: Faults,
     /// A bug to plant in what carries the protocol.
@@ -79,6 +81,7 @@ impl Default for Options {
             batch_rows: 32,
             window_bytes: 2048,
             rescale_after: None,
+            slow_network: false,
             faults: Faults::default(),
             plant: None,
             steps_max: 100_000,

@@ -53,7 +53,8 @@ fn restored_at_three_tasks_in_the_middle() {
         20,
         |case| {
             let at = |seed| {
-                let options = Options { rescale_after: Some((1, 3)), checkpoint_interval_ms: Some(2), ..Options::default() };
+                let options =
+                    Options { rescale_after: Some((1, 3)), checkpoint_interval_ms: Some(2), ..Options::default() };
                 simulate(case, seed, options)
             };
             let report = at(3)?;

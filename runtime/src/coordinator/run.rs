@@ -9,7 +9,7 @@ use millstream_api::wire::JobState;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{self, Call};
-use super::control::{self, ControlEvent};
+use super::control::{self, ConnectionId, ControlEvent};
 use super::metrics;
 use super::protocol::{Action, Config, Coordinator, Event, Reply};
 use super::round::RequestId;
@@ -167,8 +167,8 @@ struct Loop {
     store: Arc<dyn CheckpointStore>,
     clock: Arc<dyn Clock>,
     workdir: Workdir,
-    /// Ways to the workers, by name: (incarnation, queue).
-    commands: HashMap<String, (u64, mpsc::Sender<crate::message::Command>)>,
+    /// Ways to the workers, by name: the newest connection and its queue.
+    commands: HashMap<String, (ConnectionId, mpsc::Sender<crate::message::Command>)>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     next: RequestId,
 }
@@ -185,15 +185,16 @@ impl Loop {
         loop {
             let event = tokio::select! {
                 event = from_workers.recv() => match event.ok_or(Error::Closed)? {
-                    ControlEvent::Registered { register, commands } => {
-                        self.commands.insert(register.name.clone(), (register.incarnation, commands));
+                    ControlEvent::Registered { connection, register, commands } => {
+                        self.commands.insert(register.name.clone(), (connection, commands));
                         Event::Registered(register)
                     }
-                    ControlEvent::Said { worker, incarnation, report } => Event::Said { worker, incarnation, report },
-                    ControlEvent::Lost { worker, incarnation } => {
-                        if self.commands.get(&worker).is_some_and(|(known, _)| *known == incarnation) {
-                            self.commands.remove(&worker);
-                        }
+                    // A connection that another one of the same worker has replaced says nothing any more.
+                    ControlEvent::Said { connection, worker, .. } | ControlEvent::Lost { connection, worker, .. }
+                        if !self.is_current(&worker, connection) => continue,
+                    ControlEvent::Said { worker, incarnation, report, .. } => Event::Said { worker, incarnation, report },
+                    ControlEvent::Lost { worker, incarnation, .. } => {
+                        self.commands.remove(&worker);
                         Event::Lost { worker, incarnation }
                     }
                 },
@@ -212,15 +213,17 @@ impl Loop {
         }
     }
 
+    fn is_current(&self, worker: &str, connection: ConnectionId) -> bool {
+        self.commands.get(worker).is_some_and(|(current, _)| *current == connection)
+    }
+
     async fn act(&mut self, actions: Vec<Action>, stored: &mpsc::Sender<Event>) -> Option<JobState> {
         let mut exit = None;
         for action in actions {
             match action {
                 Action::Send { worker, command } => {
-                    if let Some((_, queue)) = self.commands.get(&worker)
-                        && queue.send(command).await.is_err()
-                    {
-                        self.commands.remove(&worker); // Its loss is on its way as an event.
+                    if let Some((_, queue)) = self.commands.get(&worker) {
+                        let _ = queue.send(command).await; // If it is gone, its loss is on its way as an event.
                     }
                 }
                 Action::Store(manifest) => self.store(*manifest, stored.clone()),

@@ -53,7 +53,18 @@ impl<'a> Real<'a> {
     /// The result of a run at two tasks a stage that is stopped with a savepoint in its middle and restored at three.
     pub async fn run_restored(&self) -> Result<Vec<String>> {
         let slow = format!("task.records-per-second={}", self.case.slow_rate());
-        let two = ["--parallelism", "2", "--workers", "2", "--state", "memory", "--checkpoint-interval", "100ms", "--set", &slow];
+        let two = [
+            "--parallelism",
+            "2",
+            "--workers",
+            "2",
+            "--state",
+            "memory",
+            "--checkpoint-interval",
+            "100ms",
+            "--set",
+            &slow,
+        ];
         let mut job = self.start("before", &two)?;
         job.until("a checkpoint", |status| status.checkpoint.as_ref().filter(|done| done.epoch >= 3).cloned()).await?;
         let workdir = job.workdir().path().to_string_lossy().into_owned();
