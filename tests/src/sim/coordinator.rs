@@ -28,7 +28,8 @@ enum StoreCall {
 struct Chair {
     coordinator: Coordinator,
     term: Term,
-    ways: BTreeMap<String, (u64, ConnId)>,
+    /// Newest connection by worker.
+    ways: BTreeMap<String, ConnId>,
     stored: VecDeque<Event>,
     tick_at_us: u64,
 }
@@ -76,6 +77,11 @@ impl Seats {
             conn.worker_open = false;
             conn.up.truncate(conn.up.len() * kept / 4);
         }
+    }
+
+    /// Whether no other connection of this worker has replaced this one.
+    fn is_current(&self, worker: &str, id: ConnId) -> bool {
+        self.chair.as_ref().is_some_and(|chair| chair.ways.get(worker) == Some(&id))
     }
 
     fn has_chair(&self, term: Term) -> bool {
@@ -161,10 +167,11 @@ impl World {
         let event = match report {
             Report::Register(register) => {
                 if let Some(chair) = &mut self.seats.chair {
-                    chair.ways.insert(worker, (incarnation, id));
+                    chair.ways.insert(worker, id);
                 }
                 Event::Registered(register)
             }
+            _ if !self.seats.is_current(&worker, id) => return Ok(()),
             report => Event::Said { worker, incarnation, report },
         };
         self.tell(event)
@@ -175,11 +182,10 @@ impl World {
         conn.coordinator_open = false;
         let (worker, incarnation) = (format!("w{}", conn.place), conn.incarnation);
         self.note(format!("coordinator lost {worker}"));
-        if let Some(chair) = &mut self.seats.chair
-            && chair.ways.get(&worker).is_some_and(|(known, _)| *known == incarnation)
-        {
-            chair.ways.remove(&worker);
+        if !self.seats.is_current(&worker, id) {
+            return Ok(());
         }
+        self.seats.chair.iter_mut().for_each(|chair| drop(chair.ways.remove(&worker)));
         self.tell(Event::Lost { worker, incarnation })
     }
 
@@ -317,7 +323,7 @@ impl World {
 
     fn send(&mut self, worker: &str, command: Command) {
         let Some(chair) = &self.seats.chair else { return };
-        let Some((_, id)) = chair.ways.get(worker) else { return };
+        let Some(id) = chair.ways.get(worker) else { return };
         if let Some(conn) = self.seats.conns.get_mut(id) {
             conn.down.push_back(command);
         }
@@ -350,6 +356,10 @@ impl World {
                     self.books.epochs += 1;
                     self.remember(&manifest);
                     self.seats.calls.push(StoreCall::Collect(id));
+                }
+                if committed.as_ref().is_err_and(|error| error.is_transient()) && self.seats.has_chair(manifest.term) {
+                    self.seats.calls.push(StoreCall::Commit(manifest)); // Tried until it is known whether it counts.
+                    return;
                 }
                 let result = committed.map_err(|error| chain(&error));
                 if self.seats.has_chair(manifest.term)
