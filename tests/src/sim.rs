@@ -59,6 +59,8 @@ pub struct Options {
     pub window_bytes: usize,
     /// After this many checkpoints, a rescale of all stages to this parallelism (of sources at most their number of splits).
     pub rescale_after: Option<(u64, u32)>,
+    /// Frames are long on their way; otherwise the seed decides what is slow.
+    pub slow_network: bool,
     /// What goes wrong.
     pub faults: Faults,
     /// A bug to plant in what carries the protocol.
@@ -79,9 +81,10 @@ impl Default for Options {
             batch_rows: 32,
             window_bytes: 2048,
             rescale_after: None,
+            slow_network: false,
             faults: Faults::default(),
             plant: None,
-            steps_max: 300_000,
+            steps_max: 100_000,
         }
     }
 }
@@ -237,9 +240,9 @@ fn job(sql: String, options: &Options) -> JobSpec {
         table_options: BTreeMap::new(),
         checkpoint_timeout_ms: 200,
         checkpoint_keep: 2,
-        // Faults come faster here than any policy allows.
-        restart_max_failures: u32::MAX,
-        restart_window_ms: 1,
+        // Far more than the faults of a run explain.
+        restart_max_failures: 60,
+        restart_window_ms: 3_600_000,
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning,

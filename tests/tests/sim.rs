@@ -83,6 +83,8 @@ fn options(seed: u64) -> Options {
     Options {
         workers: 2 + usize::from(seed.is_multiple_of(5)),
         parallelism: 1 + (seed / 3 % 3) as u32,
+        // With few slots, no worker can be done without.
+        slots: [8, 3, 2][(seed % 3) as usize],
         checkpoint_interval_ms: Some(4),
         faults: Faults::all(),
         ..Options::default()
@@ -192,7 +194,7 @@ fn a_rescale_restores_state_at_other_tasks() {
 fn caught_after(query: &Query, plant: Plant) -> Option<(u64, Failure)> {
     (0..12).find_map(|seed| {
         let faults = Faults { kill_worker: 4, cut_link: 4, ..Faults::default() };
-        let options = Options { plant: Some(plant), parallelism: 2, faults, ..options(seed) };
+        let options = Options { plant: Some(plant), parallelism: 2, faults, slow_network: true, ..options(seed) };
         let caught = std::panic::catch_unwind(|| query.run(seed, options));
         let failed = || Failure { seed, reason: "it panicked".into(), tail: Vec::new() };
         caught.unwrap_or_else(|_| Err(failed())).err().map(|failure| (seed, failure))

@@ -11,14 +11,17 @@ use crate::net::{Connection, Listener};
 use crate::random::Random;
 use crate::worker::chain;
 
+/// Number of a connection: a worker that was cut off comes back with another one, maybe before the loss of the old one is seen.
+pub type ConnectionId = u64;
+
 /// What control connections bring.
 pub enum ControlEvent {
     /// A worker has introduced itself.
-    Registered { register: Register, commands: mpsc::Sender<Command> },
+    Registered { connection: ConnectionId, register: Register, commands: mpsc::Sender<Command> },
     /// It says something.
-    Said { worker: String, incarnation: u64, report: Report },
+    Said { connection: ConnectionId, worker: String, incarnation: u64, report: Report },
     /// Its connection is gone.
-    Lost { worker: String, incarnation: u64 },
+    Lost { connection: ConnectionId, worker: String, incarnation: u64 },
 }
 
 /// Commands that may wait for a worker that does not read.
@@ -34,12 +37,17 @@ pub async fn serve(
     random: Arc<dyn Random>,
     events: mpsc::Sender<ControlEvent>,
 ) {
-    while !events.is_closed() {
+    for number in 0.. {
+        if events.is_closed() {
+            return;
+        }
         match listener.accept().await {
             Ok(connection) => {
                 let (identity, secret, random, events) =
                     (identity.clone(), secret.clone(), Arc::clone(&random), events.clone());
-                tokio::spawn(async move { welcome(connection, &identity, &secret, random.as_ref(), events).await });
+                tokio::spawn(async move {
+                    welcome((number, connection), &identity, &secret, random.as_ref(), events).await
+                });
             }
             Err(error) => tracing::warn!("cannot accept a control connection: {error}"),
         }
@@ -47,7 +55,7 @@ pub async fn serve(
 }
 
 async fn welcome(
-    connection: Connection,
+    (number, connection): (ConnectionId, Connection),
     identity: &Identity,
     secret: &Secret,
     random: &dyn Random,
@@ -67,16 +75,21 @@ async fn welcome(
     };
     let introduced = tokio::time::timeout(PATIENCE, introduce).await.unwrap_or_else(|_| Err("it said nothing".into()));
     match introduced {
-        Ok((register, stream)) => attend(register, stream, events).await,
+        Ok((register, stream)) => attend(number, register, stream, events).await,
         Err(reason) => tracing::warn!("control connection from {peer} refused: {reason}"),
     }
 }
 
-async fn attend(register: Register, stream: ControlStream, events: mpsc::Sender<ControlEvent>) {
+async fn attend(
+    connection: ConnectionId,
+    register: Register,
+    stream: ControlStream,
+    events: mpsc::Sender<ControlEvent>,
+) {
     let (worker, incarnation) = (register.name.clone(), register.incarnation);
     let (commands, mut outgoing) = mpsc::channel(COMMANDS);
     let (mut sender, mut receiver) = stream.split();
-    if events.send(ControlEvent::Registered { register, commands }).await.is_err() {
+    if events.send(ControlEvent::Registered { connection, register, commands }).await.is_err() {
         return;
     }
     let write = async {
@@ -90,7 +103,7 @@ async fn attend(register: Register, stream: ControlStream, events: mpsc::Sender<
     };
     let read = async {
         while let Ok(report) = receiver.recv().await {
-            let said = ControlEvent::Said { worker: worker.clone(), incarnation, report };
+            let said = ControlEvent::Said { connection, worker: worker.clone(), incarnation, report };
             if events.send(said).await.is_err() {
                 return;
             }
@@ -98,5 +111,5 @@ async fn attend(register: Register, stream: ControlStream, events: mpsc::Sender<
     };
     tokio::select! { () = write => {}, () = read => {} }
     // The loop may be over.
-    let _ = events.send(ControlEvent::Lost { worker, incarnation }).await;
+    let _ = events.send(ControlEvent::Lost { connection, worker, incarnation }).await;
 }

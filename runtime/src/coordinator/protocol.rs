@@ -108,6 +108,8 @@ pub struct Coordinator {
     pub(super) totals: Totals,
     user_error: bool,
     intent: Option<Intent>,
+    /// Handed to the store and not heard of since: whether it counts is not known, even if its round is over.
+    storing: Option<Manifest>,
     next_task: TaskId,
     next_epoch: Epoch,
     last_round_at_ms: i64,
@@ -165,6 +167,7 @@ impl Coordinator {
             totals: Totals::default(),
             user_error: false,
             intent: None,
+            storing: None,
             next_task,
             next_epoch,
             last_round_at_ms: 0,

@@ -9,7 +9,7 @@ use millstream_api::wire::JobState;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{self, Call};
-use super::control::{self, ControlEvent};
+use super::control::{self, ConnectionId, ControlEvent};
 use super::metrics;
 use super::protocol::{Action, Config, Coordinator, Event, Reply};
 use super::round::RequestId;
@@ -29,6 +29,8 @@ use crate::worker::chain;
 
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
+/// Pause before a manifest that could not be stored is tried again.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How long the coordinator waits for someone to ask how the job ended.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -155,13 +157,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)
 }
 
+#[allow(clippy::disallowed_methods)] // No event tells that a store works again.
+async fn store_again() {
+    tokio::time::sleep(STORE_AGAIN).await;
+}
+
 struct Loop {
     coordinator: Coordinator,
     store: Arc<dyn CheckpointStore>,
     clock: Arc<dyn Clock>,
     workdir: Workdir,
-    /// Ways to the workers, by name: (incarnation, queue).
-    commands: HashMap<String, (u64, mpsc::Sender<crate::message::Command>)>,
+    /// Ways to the workers, by name: the newest connection and its queue.
+    commands: HashMap<String, (ConnectionId, mpsc::Sender<crate::message::Command>)>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     next: RequestId,
 }
@@ -178,15 +185,16 @@ impl Loop {
         loop {
             let event = tokio::select! {
                 event = from_workers.recv() => match event.ok_or(Error::Closed)? {
-                    ControlEvent::Registered { register, commands } => {
-                        self.commands.insert(register.name.clone(), (register.incarnation, commands));
+                    ControlEvent::Registered { connection, register, commands } => {
+                        self.commands.insert(register.name.clone(), (connection, commands));
                         Event::Registered(register)
                     }
-                    ControlEvent::Said { worker, incarnation, report } => Event::Said { worker, incarnation, report },
-                    ControlEvent::Lost { worker, incarnation } => {
-                        if self.commands.get(&worker).is_some_and(|(known, _)| *known == incarnation) {
-                            self.commands.remove(&worker);
-                        }
+                    // A connection that another one of the same worker has replaced says nothing any more.
+                    ControlEvent::Said { connection, worker, .. } | ControlEvent::Lost { connection, worker, .. }
+                        if !self.is_current(&worker, connection) => continue,
+                    ControlEvent::Said { worker, incarnation, report, .. } => Event::Said { worker, incarnation, report },
+                    ControlEvent::Lost { worker, incarnation, .. } => {
+                        self.commands.remove(&worker);
                         Event::Lost { worker, incarnation }
                     }
                 },
@@ -205,15 +213,17 @@ impl Loop {
         }
     }
 
+    fn is_current(&self, worker: &str, connection: ConnectionId) -> bool {
+        self.commands.get(worker).is_some_and(|(current, _)| *current == connection)
+    }
+
     async fn act(&mut self, actions: Vec<Action>, stored: &mpsc::Sender<Event>) -> Option<JobState> {
         let mut exit = None;
         for action in actions {
             match action {
                 Action::Send { worker, command } => {
-                    if let Some((_, queue)) = self.commands.get(&worker)
-                        && queue.send(command).await.is_err()
-                    {
-                        self.commands.remove(&worker); // Its loss is on its way as an event.
+                    if let Some((_, queue)) = self.commands.get(&worker) {
+                        let _ = queue.send(command).await; // If it is gone, its loss is on its way as an event.
                     }
                 }
                 Action::Store(manifest) => self.store(*manifest, stored.clone()),
@@ -229,23 +239,34 @@ impl Loop {
         exit
     }
 
-    /// Stores a manifest, then removes what no kept checkpoint needs.
+    /// Stores a manifest, then removes what no kept checkpoint needs. Tries until it is known whether the manifest counts: to
+    /// give it up while it may be there would be to go on from elsewhere than the next coordinator.
     fn store(&self, manifest: Manifest, stored: mpsc::Sender<Event>) {
         let store = Arc::clone(&self.store);
         let (prefix, keep) = (self.coordinator.prefix().to_owned(), self.coordinator.checkpoint_keep());
         let root = self.workdir.checkpoints();
-        tokio::task::spawn_blocking(move || {
-            let committed = history::commit(store.as_ref(), &prefix, &manifest);
-            let result = match &committed {
-                Ok(path) => Ok(root.join(path).display().to_string()),
-                Err(error) => Err(chain(error)),
+        let manifest = Arc::new(manifest);
+        tokio::spawn(async move {
+            let committed = loop {
+                let (store, prefix, manifest) = (Arc::clone(&store), prefix.clone(), Arc::clone(&manifest));
+                match blocking(move || history::commit(store.as_ref(), &prefix, &manifest)).await {
+                    Ok(Err(error)) if error.is_transient() => {
+                        tracing::warn!("cannot store a checkpoint, trying again: {}", chain(&error));
+                        store_again().await;
+                    }
+                    Ok(committed) => break committed,
+                    Err(_) => return, // The process is going down.
+                }
             };
+            let is_stored = committed.is_ok();
+            let result = committed.map(|path| root.join(path).display().to_string()).map_err(|error| chain(&error));
             // The loop may be over.
-            let _ = stored.blocking_send(Event::Stored { epoch: manifest.epoch, result });
-            if committed.is_ok()
-                && let Err(error) = garbage::collect(store.as_ref(), &prefix, manifest.id(), keep, &[])
-            {
-                tracing::warn!("cannot remove old checkpoints: {}", chain(&error));
+            let _ = stored.send(Event::Stored { epoch: manifest.epoch, result }).await;
+            if is_stored {
+                let collect = move || garbage::collect(store.as_ref(), &prefix, manifest.id(), keep, &[]);
+                if let Ok(Err(error)) = blocking(collect).await {
+                    tracing::warn!("cannot remove old checkpoints: {}", chain(&error));
+                }
             }
         });
     }

@@ -28,7 +28,8 @@ enum StoreCall {
 struct Chair {
     coordinator: Coordinator,
     term: Term,
-    ways: BTreeMap<String, (u64, ConnId)>,
+    /// Newest connection by worker.
+    ways: BTreeMap<String, ConnId>,
     stored: VecDeque<Event>,
     tick_at_us: u64,
 }
@@ -78,6 +79,11 @@ impl Seats {
         }
     }
 
+    /// Whether no other connection of this worker has replaced this one.
+    fn is_current(&self, worker: &str, id: ConnId) -> bool {
+        self.chair.as_ref().is_some_and(|chair| chair.ways.get(worker) == Some(&id))
+    }
+
     fn has_chair(&self, term: Term) -> bool {
         self.chair.as_ref().is_some_and(|chair| chair.term == term)
     }
@@ -122,10 +128,8 @@ impl World {
         let Some(conn) = self.seats.conns.get_mut(&id) else { return Ok(()) };
         let (place, Some(mut command)) = (conn.place, conn.down.pop_front()) else { return Ok(()) };
         if let Command::Deploy(deploy) = &mut command {
-            let from = match &deploy.restore {
-                Some(from) => Some(self.quietly(|store| history::load(store, &from.prefix, from.id))),
-                None => None,
-            };
+            let restore = deploy.restore.as_ref();
+            let from = restore.map(|from| self.quietly(|store| history::load(store, &from.prefix, from.id)));
             let from = from.transpose().map_err(|error| format!("a job restores what is not there: {error}"))?;
             self.books.deploy(deploy, from.as_ref())?;
             if self.options.plant == Some(Plant::OldPositions)
@@ -163,10 +167,11 @@ impl World {
         let event = match report {
             Report::Register(register) => {
                 if let Some(chair) = &mut self.seats.chair {
-                    chair.ways.insert(worker, (incarnation, id));
+                    chair.ways.insert(worker, id);
                 }
                 Event::Registered(register)
             }
+            _ if !self.seats.is_current(&worker, id) => return Ok(()),
             report => Event::Said { worker, incarnation, report },
         };
         self.tell(event)
@@ -177,11 +182,10 @@ impl World {
         conn.coordinator_open = false;
         let (worker, incarnation) = (format!("w{}", conn.place), conn.incarnation);
         self.note(format!("coordinator lost {worker}"));
-        if let Some(chair) = &mut self.seats.chair
-            && chair.ways.get(&worker).is_some_and(|(known, _)| *known == incarnation)
-        {
-            chair.ways.remove(&worker);
+        if !self.seats.is_current(&worker, id) {
+            return Ok(());
         }
+        self.seats.chair.iter_mut().for_each(|chair| drop(chair.ways.remove(&worker)));
         self.tell(Event::Lost { worker, incarnation })
     }
 
@@ -319,7 +323,7 @@ impl World {
 
     fn send(&mut self, worker: &str, command: Command) {
         let Some(chair) = &self.seats.chair else { return };
-        let Some((_, id)) = chair.ways.get(worker) else { return };
+        let Some(id) = chair.ways.get(worker) else { return };
         if let Some(conn) = self.seats.conns.get_mut(id) {
             conn.down.push_back(command);
         }
@@ -352,6 +356,10 @@ impl World {
                     self.books.epochs += 1;
                     self.remember(&manifest);
                     self.seats.calls.push(StoreCall::Collect(id));
+                }
+                if committed.as_ref().is_err_and(|error| error.is_transient()) && self.seats.has_chair(manifest.term) {
+                    self.seats.calls.push(StoreCall::Commit(manifest)); // Tried until it is known whether it counts.
+                    return;
                 }
                 let result = committed.map_err(|error| chain(&error));
                 if self.seats.has_chair(manifest.term)

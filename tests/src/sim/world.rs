@@ -59,13 +59,18 @@ pub enum Move {
 }
 
 impl Move {
+    /// Class of the steps of tasks.
+    const STEP: usize = 0;
+    /// Class of what arrives on data connections.
+    const DATA: usize = 3;
+
     /// Moves of a class have the same weight in a run.
     fn class(self) -> usize {
         match self {
-            Self::Step(..) => 0,
+            Self::Step(..) => Self::STEP,
             Self::Event(_) => 1,
             Self::Job(_) => 2,
-            Self::Data(..) => 3,
+            Self::Data(..) => Self::DATA,
             Self::Down(_) | Self::HungUp(_) => 4,
             Self::Up(_) | Self::Lost(_) => 5,
             Self::Store | Self::Stored => 6,
@@ -121,7 +126,10 @@ impl World {
             node: None,
             start_at_us: 0,
         };
-        let weights = [(); 8].map(|()| [1, 2, 4, 16][rng.below(4)]);
+        let mut weights = [(); 8].map(|()| [1, 2, 4, 16][rng.below(4)]);
+        if options.slow_network {
+            (weights[Move::STEP], weights[Move::DATA]) = (16, 1);
+        }
         let ground = Ground {
             clock: Arc::new(VirtualClock::default()),
             store: MemoryCheckpoints::default(),

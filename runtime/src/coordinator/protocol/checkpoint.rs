@@ -53,8 +53,8 @@ impl Coordinator {
     ) {
         let Some(round) = self.round.as_mut().filter(|round| round.epoch == epoch) else { return };
         if round.add(stage, task, uploaded_bytes) {
-            let manifest = self.manifest(now_ms);
-            out.extend(manifest.map(|manifest| Action::Store(Box::new(manifest))));
+            self.storing = self.manifest(now_ms);
+            out.extend(self.storing.clone().map(|manifest| Action::Store(Box::new(manifest))));
         }
     }
 
@@ -92,14 +92,19 @@ impl Coordinator {
     }
 
     pub(super) fn stored(&mut self, now_ms: i64, epoch: Epoch, result: Result<String, String>, out: &mut Vec<Action>) {
-        if self.round.as_ref().is_none_or(|round| round.epoch != epoch || round.step != Step::Storing) {
-            return;
-        }
-        let (path, Some(manifest)) = (result, self.manifest(now_ms)) else { return };
-        match path {
+        let Some(manifest) = self.storing.take_if(|manifest| manifest.epoch == epoch) else { return };
+        let under_way = self.round.as_ref().is_some_and(|round| round.epoch == epoch);
+        match result {
             Err(reason) => self.give_up_round(epoch, &format!("its manifest cannot be stored: {reason}"), out),
-            Ok(path) => self.complete(now_ms, manifest, path, out),
+            Ok(path) if under_way => self.complete(now_ms, manifest, path, out),
+            // The job was about to go back: it goes back to this one, as another coordinator would.
+            Ok(_) => self.last = Some(self.restorable(manifest)),
         }
+    }
+
+    fn restorable(&self, manifest: Manifest) -> (Manifest, RestoreFrom) {
+        let from = RestoreFrom { root: None, prefix: self.config.prefix.clone(), id: manifest.id() };
+        (manifest, from)
     }
 
     fn complete(&mut self, now_ms: i64, manifest: Manifest, path: String, out: &mut Vec<Action>) {
@@ -123,8 +128,7 @@ impl Coordinator {
         self.totals.uploaded_bytes += status.uploaded_bytes;
         self.checkpoints.push_front(status);
         self.checkpoints.truncate(HISTORY);
-        let from = RestoreFrom { root: None, prefix: self.config.prefix.clone(), id: manifest.id() };
-        self.last = Some((manifest, from));
+        self.last = Some(self.restorable(manifest));
         self.send_all(|generation| Command::Commit { generation, epoch }, out);
     }
 

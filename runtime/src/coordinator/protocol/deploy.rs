@@ -22,6 +22,10 @@ impl Coordinator {
     }
 
     pub(super) fn try_deploy(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        if self.storing.is_some() {
+            // If it counts, the job must go on from there: another coordinator would, and expects its output untouched.
+            return;
+        }
         let workers: Vec<Register> = self.workers.values().map(|worker| worker.register.clone()).collect();
         let mut load = BTreeMap::new();
         let mut next_task = self.next_task;
