@@ -4,13 +4,14 @@ use millstream_tests::golden::real::Real;
 use millstream_tests::golden::{Case, cases, is_blessing, oracle};
 use millstream_tests::sim::{Options, Report, Run};
 
-/// Applies a check to the cases that are `wanted` and fails with all that is wrong.
-fn each(wanted: impl Fn(&Case) -> bool, least: usize, check: impl Fn(&Case) -> Result<()>) {
-    let cases: Vec<Case> = cases().unwrap().into_iter().filter(wanted).collect();
-    assert!(cases.len() >= least, "only {} cases", cases.len());
+/// Applies a check to the cases that are `wanted`, at least so many, and fails with all that is wrong.
+fn each(wanted: impl Fn(&Case) -> bool, least: usize, check: impl Fn(&Case) -> Result<()>) -> Result<()> {
+    let cases: Vec<Case> = cases()?.into_iter().filter(wanted).collect();
+    ensure!(cases.len() >= least, "only {} cases", cases.len());
     let run = |case: &Case| check(case).err().map(|error| format!("{}: {error:#}", case.name));
     let wrong: Vec<String> = cases.iter().filter_map(run).collect();
-    assert!(wrong.is_empty(), "{} of {} are wrong\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    ensure!(wrong.is_empty(), "{} of {} are wrong\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    Ok(())
 }
 
 fn simulate(case: &Case, seed: u64, options: Options) -> Result<Report> {
@@ -19,7 +20,7 @@ fn simulate(case: &Case, seed: u64, options: Options) -> Result<Report> {
 }
 
 #[test]
-fn straight_at_one_task_a_stage() {
+fn straight_at_one_task_a_stage() -> Result<()> {
     each(
         |case| case.is_simulated,
         20,
@@ -30,11 +31,11 @@ fn straight_at_one_task_a_stage() {
             }
             case.check(&lines, "straight")
         },
-    );
+    )
 }
 
 #[test]
-fn at_two_tasks_with_checkpoints() {
+fn at_two_tasks_with_checkpoints() -> Result<()> {
     each(
         |case| case.is_simulated,
         20,
@@ -43,11 +44,11 @@ fn at_two_tasks_with_checkpoints() {
             ensure!(report.epochs > 1, "only the last checkpoint was taken");
             case.check(&report.lines, "at two tasks")
         },
-    );
+    )
 }
 
 #[test]
-fn restored_at_three_tasks_in_the_middle() {
+fn restored_at_three_tasks_in_the_middle() -> Result<()> {
     each(
         |case| case.is_simulated,
         20,
@@ -63,35 +64,35 @@ fn restored_at_three_tasks_in_the_middle() {
             ensure!(report.moved_state || case.is_stateless, "no group with state was restored at another task");
             Ok(())
         },
-    );
+    )
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 #[test]
-fn batch_execution_gives_the_same_rows() {
+fn batch_execution_gives_the_same_rows() -> Result<()> {
     each(
         |case| !case.oracles.is_empty(),
         20,
         |case| {
-            let lines = runtime().block_on(oracle::rows(case))?;
+            let lines = wait(oracle::rows(case))?;
             if is_blessing() && case.keys.is_some() {
                 case.bless(&lines)?;
             }
             case.check(&lines, "by batch execution")
         },
-    );
+    )
 }
 
 fn real(case: &Case, options: &[&str]) -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
-    runtime().block_on(Real::new(case, folder.path())?.run(options))
+    wait(Real::new(case, folder.path())?.run(options))
 }
 
 #[test]
-fn as_processes_at_one_and_two_tasks() {
+fn as_processes_at_one_and_two_tasks() -> Result<()> {
     each(
         |case| case.is_real,
         10,
@@ -104,18 +105,18 @@ fn as_processes_at_one_and_two_tasks() {
             let two = ["--parallelism", "2", "--workers", "2", "--checkpoint-interval", "50ms"];
             case.check(&real(case, &two)?, "as processes at two tasks")
         },
-    );
+    )
 }
 
 #[test]
-fn as_processes_restored_at_three_tasks() {
+fn as_processes_restored_at_three_tasks() -> Result<()> {
     each(
         |case| case.is_real && case.batch_rows.is_none(),
         10,
         |case| {
             let folder = tempfile::tempdir()?;
-            let lines = runtime().block_on(Real::new(case, folder.path())?.run_restored())?;
+            let lines = wait(Real::new(case, folder.path())?.run_restored())?;
             case.check(&lines, "as processes restored at three tasks")
         },
-    );
+    )
 }

@@ -91,11 +91,14 @@ impl<'a> Real<'a> {
         }
     }
 
-    /// All lines of all written tables.
+    /// All lines of all written tables. Inputs are where this repository is: they are named as the job names them.
     fn written(&self) -> Result<Vec<String>> {
+        let data = super::folder().join("data");
+        let data = data.to_string_lossy();
         let mut lines = Vec::new();
         for entry in fs::read_dir(self.folder.join("out"))? {
-            lines.extend(committed_lines(&entry?.path())?);
+            let written = committed_lines(&entry?.path())?;
+            lines.extend(written.iter().map(|line| line.replace(&*data, "${DATA}")));
         }
         lines.sort();
         Ok(lines)
