@@ -1,6 +1,8 @@
--- Rows behind the watermark are dropped and counted. Each row is a batch, so that the watermark follows every one.
+-- Rows behind the watermark are dropped and counted. Each row is a batch, so that the watermark follows every one; and there is
+-- one task a stage, since what is late among several depends on when the others begin and end.
 -- batch 1
 -- late 3
+-- single
 -- process
 CREATE TABLE orders (
   id BIGINT, customer STRING, cents INT, placed TIMESTAMP(3),

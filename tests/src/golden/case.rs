@@ -7,6 +7,7 @@
 //! -- batch N                     rows a source reads at a time
 //! -- late N, -- bad N            rows dropped as late, malformed records
 //! -- rate N                      rows a second of a task where it must take some seconds, 700 if not given
+//! -- single                      only at one task a stage: the result depends on when tasks begin
 //! -- process                     also run as real processes; `process only`: just so
 //! -- keys N                      the result is a changelog on standard output, whose first N columns are the key
 //! ```
@@ -36,6 +37,8 @@ pub struct Case {
     pub late: u64,
     /// Malformed records.
     pub bad: u64,
+    /// Run at one task a stage only.
+    pub is_single: bool,
     /// Run as real processes.
     pub is_real: bool,
     /// Run in simulation.
@@ -77,6 +80,7 @@ impl Case {
             "stateless" => self.is_stateless = true,
             "batch" => self.batch_rows = Some(rest.parse()?),
             "rate" => self.rate = Some(rest.parse()?),
+            "single" => self.is_single = true,
             "late" => self.late = rest.parse()?,
             "bad" => self.bad = rest.parse()?,
             "keys" => self.keys = Some(rest.parse()?),
@@ -85,7 +89,7 @@ impl Case {
                 self.is_simulated = rest != "only";
             }
             // A sentence.
-            _ if word.starts_with(char::is_uppercase) => {}
+            _ if word.starts_with(char::is_uppercase) || line.ends_with('.') => {}
             _ => bail!("unknown option in the header: {line}"),
         }
         Ok(false)
