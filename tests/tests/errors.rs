@@ -289,6 +289,23 @@ async fn looking_for_a_job_that_does_not_run_is_told() -> Result<()> {
     Ok(())
 }
 
+/// Nothing is left running, and with `--json` every line on stdout is an object, though the job prints rows.
+#[tokio::test]
+async fn ctrl_c_ends_everything_with_130() -> Result<()> {
+    let folder = folder()?;
+    let file = folder.path().join("job.sql");
+    fs::write(&file, ENDLESS.replace("blackhole", "print"))?;
+    let mut job = Job::start(&folder.path().join("run"), &[&file.to_string_lossy(), "--json"])?;
+    job.until("a checkpoint", |status| status.checkpoint.as_ref().map(|_| ())).await?;
+    job.interrupt()?;
+    let done = job.end(std::time::Duration::from_secs(30)).await?;
+    assert_eq!(done.status.code(), Some(130));
+    assert_eq!(done.stderr, "interrupted; output that no checkpoint covers is not visible\n");
+    let lines: Vec<serde_json::Value> = done.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert!(lines.len() > 1 && lines.iter().all(|line| line["kind"] == "progress"), "{}", done.stdout);
+    Ok(())
+}
+
 const ENDLESS: &str = "
 CREATE TABLE bid (auction BIGINT) WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'nexmark.rate' = '100');
 CREATE TABLE out (auction BIGINT) WITH ('connector' = 'blackhole');
