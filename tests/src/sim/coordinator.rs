@@ -128,10 +128,8 @@ impl World {
         let Some(conn) = self.seats.conns.get_mut(&id) else { return Ok(()) };
         let (place, Some(mut command)) = (conn.place, conn.down.pop_front()) else { return Ok(()) };
         if let Command::Deploy(deploy) = &mut command {
-            let from = match &deploy.restore {
-                Some(from) => Some(self.quietly(|store| history::load(store, &from.prefix, from.id))),
-                None => None,
-            };
+            let from = deploy.restore.as_ref();
+            let from = from.map(|from| self.quietly(|store| history::load(store, &from.prefix, from.id)));
             let from = from.transpose().map_err(|error| format!("a job restores what is not there: {error}"))?;
             self.books.deploy(deploy, from.as_ref())?;
             if self.options.plant == Some(Plant::OldPositions)
@@ -187,7 +185,9 @@ impl World {
         if !self.seats.is_current(&worker, id) {
             return Ok(());
         }
-        self.seats.chair.iter_mut().for_each(|chair| drop(chair.ways.remove(&worker)));
+        if let Some(chair) = &mut self.seats.chair {
+            chair.ways.remove(&worker);
+        }
         self.tell(Event::Lost { worker, incarnation })
     }
 
