@@ -74,7 +74,7 @@ pub struct RunArgs {
     /// Start from a checkpoint or savepoint: the path that `job checkpoints` prints
     #[arg(long, value_name = "PATH")]
     pub restore: Option<PathBuf>,
-    /// Print progress as JSON lines on stdout
+    /// Print progress as JSON lines on stdout; rows of print tables go to the workers' logs
     #[arg(long)]
     pub json: bool,
 }

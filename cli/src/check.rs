@@ -4,7 +4,7 @@ use millstream_runtime::connector::{self, Role};
 use millstream_sql::{OpKind, StageGraph};
 
 use crate::args::ValidateArgs;
-use crate::load;
+use crate::{load, say};
 
 /// Checks a job and says what it found.
 pub fn validate(args: &ValidateArgs) -> Result<()> {
@@ -12,14 +12,13 @@ pub fn validate(args: &ValidateArgs) -> Result<()> {
     let stages: Vec<&str> = loaded.graph.stages.iter().map(|stage| stage.name.as_str()).collect();
     if args.json {
         let fingerprint = format!("{:016x}", loaded.graph.fingerprint);
-        println!(
-            "{}",
-            serde_json::json!({"valid": true, "job": loaded.spec.name, "stages": stages, "fingerprint": fingerprint})
-        );
+        let found =
+            serde_json::json!({"valid": true, "job": loaded.spec.name, "stages": stages, "fingerprint": fingerprint});
+        say::line(&found.to_string())
     } else {
-        println!("{} is valid: job {}, stages {}", args.file.file.display(), loaded.spec.name, stages.join(", "));
+        let (file, job) = (args.file.file.display(), &loaded.spec.name);
+        say::line(&format!("{file} is valid: job {job}, stages {}", stages.join(", ")))
     }
-    Ok(())
 }
 
 /// Every table's connector and options, and whether sinks can take what they are given.

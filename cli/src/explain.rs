@@ -2,11 +2,10 @@
 use anyhow::Result;
 
 use crate::args::FileArgs;
-use crate::load;
+use crate::{load, say};
 
 /// Prints the logical plan and the stage graph.
 pub fn explain(args: &FileArgs) -> Result<()> {
     let loaded = load::load(args)?;
-    print!("{}", millstream_sql::explain(&loaded.graph));
-    Ok(())
+    say::print(&millstream_sql::explain(&loaded.graph))
 }

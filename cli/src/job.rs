@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millstream_api::wire::{CheckpointStatus, JobStatus, RescaleRequest, RescaleStatus, StageStatus};
-use millstream_operator::client::Client;
+use millstream_operator::client::{self, Client};
 use serde::Serialize;
 
 use crate::args::{JobArgs, JobCommand};
 use crate::fail::user;
-use crate::progress::{state, thousands};
+use crate::progress::{count, state, thousands};
+use crate::say;
 
 /// Pause between two looks at a rescale.
 const LOOK: Duration = Duration::from_millis(200);
@@ -18,7 +19,18 @@ const LOOK: Duration = Duration::from_millis(200);
 pub fn job(args: JobArgs) -> Result<()> {
     let client = connect(&args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask(&client, &args))
+    runtime.block_on(ask(&client, &args)).map_err(whose)
+}
+
+/// What the API refuses, and a folder in which no job runs, are for the person who asked to mend.
+fn whose(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<client::Error>() {
+        Some(client::Error::Refused { status: 400..500, message }) => user(message.clone()),
+        Some(client::Error::NoJob { dir, .. }) => {
+            user(format!("no job runs in {}; give the --workdir of a running job", dir.display()))
+        }
+        _ => error,
+    }
 }
 
 fn connect(args: &JobArgs) -> Result<Client> {
@@ -47,7 +59,11 @@ async fn ask(client: &Client, args: &JobArgs) -> Result<()> {
         }
         JobCommand::Checkpoints { job } => {
             the_job(client, named(job)).await?;
-            show(args.json, &client.checkpoints().await?, checkpoint_text)
+            let checkpoints = client.checkpoints().await?;
+            if checkpoints.is_empty() && !args.json {
+                return say::line("no checkpoint is complete yet");
+            }
+            show(args.json, &checkpoints, checkpoint_text)
         }
         JobCommand::Savepoint { job } => {
             the_job(client, named(job)).await?;
@@ -105,7 +121,7 @@ fn parse_stages(stages: &[String]) -> Result<BTreeMap<String, u32>> {
 
 fn show<T: Serialize>(json: bool, items: &[T], text: impl Fn(&T) -> String) -> Result<()> {
     for item in items {
-        println!("{}", if json { serde_json::to_string(item)? } else { text(item) });
+        say::line(&if json { serde_json::to_string(item)? } else { text(item) })?;
     }
     Ok(())
 }
@@ -128,7 +144,8 @@ fn status_text(job: &JobStatus) -> String {
 }
 
 fn stage_text(stage: &StageStatus) -> String {
-    let mut text = format!("{}  {} tasks  [{}]", stage.name, stage.parallelism, stage.ops.join(" -> "));
+    let mut text =
+        format!("{}  {}  [{}]", stage.name, count(u64::from(stage.parallelism), "task"), stage.ops.join(" -> "));
     for task in &stage.tasks {
         let counters = &task.counters;
         let share = |us: u64| 100.0 * us as f64 / counters.elapsed_us.max(1) as f64;

@@ -39,11 +39,7 @@ pub fn load(args: &FileArgs) -> Result<Loaded> {
         wrap(&args.file, text)
     };
     for (name, value) in set_settings {
-        let setting = Setting { name: name.clone(), value: value.clone() };
-        if let Err(errors) = Settings::resolve(&[setting], "") {
-            let why: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-            return Err(user(format!("--set {name}={value}: {}", why.join("; "))));
-        }
+        check_setting(&name, &value).map_err(|why| user(format!("--set {name}={value}: {why}")))?;
         job.spec.settings.retain(|setting| setting.name != name);
         job.spec.settings.push(Setting { name, value });
     }
@@ -83,6 +79,14 @@ pub fn from_sql(name: &str, sql: &str) -> Result<Loaded> {
     finish(job, sql, name, name)
 }
 
+/// Whether there is such a setting and it may have this value.
+fn check_setting(name: &str, value: &str) -> Result<(), String> {
+    let setting = Setting { name: name.to_owned(), value: value.to_owned() };
+    let why =
+        |errors: Vec<job::FieldError>| errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; ");
+    Settings::resolve(&[setting], "").map(drop).map_err(why)
+}
+
 /// Rules across the fields of a job. How long inline text may be matters only where it is a field of a resource.
 fn check_fields(job: &StreamJob, is_yaml: bool) -> Result<(), String> {
     let Err(invalid) = job.validate() else { return Ok(()) };
@@ -95,6 +99,7 @@ fn finish(mut job: StreamJob, sql: String, shown: &str, text_of: &str) -> Result
     let graph = millstream_sql::plan(&sql, &millstream_sql::PlanOptions::default())
         .map_err(|error| user(format!("{text_of}: {error}")))?;
     for (name, value) in &graph.settings {
+        check_setting(name, value).map_err(|why| user(format!("{text_of}: SET '{name}' = '{value}': {why}")))?;
         if !job.spec.settings.iter().any(|setting| setting.name == *name) {
             job.spec.settings.push(Setting { name: name.clone(), value: value.clone() });
         }
@@ -159,7 +164,7 @@ fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
 fn wrap(file: &Path, sql: String) -> StreamJob {
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
-    let name = name.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
+    let name = name.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit()).trim_end_matches('-');
     let name = if name.is_empty() { "job" } else { name };
     StreamJob::from_sql(name, sql)
 }

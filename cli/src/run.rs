@@ -17,6 +17,7 @@ use crate::fail::{Interrupted, user};
 use crate::launch::{self, Folder};
 use crate::load::{self, Loaded};
 use crate::progress::Progress;
+use crate::say;
 
 /// Time between two looks at the job.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,14 +30,17 @@ pub fn run(args: RunArgs) -> Result<()> {
     let workers = args.workers.unwrap_or(2.min(widest)).max(1);
     let mut folder = Folder::make(args.workdir.as_deref())?;
     launch::prepare(&folder.workdir, &loaded.spec, args.restore.as_deref())?;
-    let launch = launch::launch(&folder.workdir, widest.div_ceil(workers), true)?;
+    let launch = launch::launch(&folder.workdir, widest.div_ceil(workers), !args.json)?;
     // One thread: children die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(watch(&folder.workdir, launch, workers, &args));
+    let mut progress = Progress::new(args.json, std::io::stderr().is_terminal());
+    let ended = runtime.block_on(watch(&folder.workdir, launch, workers, &mut progress));
+    // Whoever looks for a running job here shall not find one.
+    let _ = std::fs::remove_file(folder.workdir.api_file());
     if ended.is_err() {
         folder.keep();
     }
-    conclude(ended?, &mut folder, args.json)
+    conclude(ended?, &mut folder, &progress, args.json)
 }
 
 /// Options of the command line win over the job's text.
@@ -73,15 +77,14 @@ enum Ended {
     Interrupted,
 }
 
-async fn watch(workdir: &Workdir, launch: Launch, workers: u32, args: &RunArgs) -> Result<Ended> {
+async fn watch(workdir: &Workdir, launch: Launch, workers: u32, progress: &mut Progress) -> Result<Ended> {
     let mut platform = LocalPlatform::start(launch, workdir.path(), workers)?;
-    let watched = look(&mut platform, workdir, args).await;
+    let watched = look(&mut platform, workdir, progress).await;
     platform.shutdown().await;
     watched
 }
 
-async fn look(platform: &mut LocalPlatform, workdir: &Workdir, args: &RunArgs) -> Result<Ended> {
-    let mut progress = Progress::new(args.json, std::io::stderr().is_terminal());
+async fn look(platform: &mut LocalPlatform, workdir: &Workdir, progress: &mut Progress) -> Result<Ended> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,8 +97,9 @@ async fn look(platform: &mut LocalPlatform, workdir: &Workdir, args: &RunArgs) -
         let observed = platform.observe().await.with_context(|| {
             format!("the job cannot go on; its logs are in {}", workdir.path().join("logs").display())
         })?;
-        if let Some(job) = &observed.job {
-            progress.show(job, &observed.stages);
+        // What it ended with is said once, at the end.
+        if let Some(job) = observed.job.as_ref().filter(|job| !job.state.is_final()) {
+            progress.show(job, &observed.stages)?;
         }
         if workdir.outcome_file().exists() {
             progress.end();
@@ -106,7 +110,7 @@ async fn look(platform: &mut LocalPlatform, workdir: &Workdir, args: &RunArgs) -
     Ok(Ended::Interrupted)
 }
 
-fn conclude(ended: Ended, folder: &mut Folder, json: bool) -> Result<()> {
+fn conclude(ended: Ended, folder: &mut Folder, progress: &Progress, json: bool) -> Result<()> {
     let Ended::Job = ended else {
         return Err(Interrupted.into());
     };
@@ -114,11 +118,11 @@ fn conclude(ended: Ended, folder: &mut Folder, json: bool) -> Result<()> {
     let outcome: Outcome = read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let job = &outcome.job;
     if json {
-        println!("{}", serde_json::json!({"kind": "end", "job": job, "stages": outcome.stages}));
+        say::line(&serde_json::json!({"kind": "end", "job": job, "stages": outcome.stages}).to_string())?;
     }
     match job.state {
         JobState::Completed | JobState::Stopped => {
-            eprintln!("{}", crate::progress::closing(&outcome));
+            eprintln!("{}", progress.closing(&outcome));
             Ok(())
         }
         _ => {

@@ -1,8 +1,9 @@
 -- Each row is in four windows.
 -- process
--- oracle result: SELECT w - k * INTERVAL '250 milliseconds' AS start, auction, count(*), min(bidder)
+-- oracle result: SELECT w - k AS start, auction, count(*), min(bidder)
 --   FROM (SELECT date_bin(INTERVAL '250 milliseconds', dateTime) AS w, auction, bidder FROM bid)
---   CROSS JOIN (VALUES (0), (1), (2), (3)) AS windows(k) GROUP BY start, auction
+--   CROSS JOIN (VALUES (INTERVAL '0 milliseconds'), (INTERVAL '250 milliseconds'),
+--   (INTERVAL '500 milliseconds'), (INTERVAL '750 milliseconds')) AS windows(k) GROUP BY start, auction
 CREATE TABLE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, dateTime TIMESTAMP(3),
   WATERMARK FOR dateTime AS dateTime - INTERVAL '0.1' SECOND

@@ -1,6 +1,7 @@
 -- Malformed records are put aside with the reason.
--- bad 4
+-- bad 80
 -- stateless
+-- batch 8
 -- process only
 CREATE TABLE orders (id BIGINT, customer STRING, cents INT, placed TIMESTAMP(3))
 WITH ('connector' = 'filesystem', 'path' = '${DATA}/malformed.csv', 'format' = 'csv', 'on-error' = 'dead-letter',

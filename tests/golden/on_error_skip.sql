@@ -1,6 +1,6 @@
 -- Malformed records are passed over and counted.
 -- batch 1
--- bad 4
+-- bad 80
 -- stateless
 -- process
 CREATE TABLE orders (id BIGINT, customer STRING, cents INT, placed TIMESTAMP(3))

@@ -1,5 +1,6 @@
 -- A regular join keeps both sides (Nexmark q3).
 -- process
+-- rate 100
 -- oracle result: SELECT p.name, p.city, p.state, a.id FROM auction a JOIN person p ON a.seller = p.id
 --   WHERE a.category = 10 AND p.state IN ('OR', 'ID', 'CA')
 CREATE TABLE person (

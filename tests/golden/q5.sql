@@ -1,8 +1,8 @@
 -- A window join with a residual condition (Nexmark q5).
 -- process
--- oracle result: WITH counts AS (SELECT w - k * INTERVAL '500 milliseconds' AS start, auction, count(*) AS num
+-- oracle result: WITH counts AS (SELECT w - k AS start, auction, count(*) AS num
 --   FROM (SELECT date_bin(INTERVAL '500 milliseconds', dateTime) AS w, auction FROM bid)
---   CROSS JOIN (VALUES (0), (1), (2)) AS windows(k) GROUP BY start, auction)
+--   CROSS JOIN (VALUES (INTERVAL '0 milliseconds'), (INTERVAL '500 milliseconds'), (INTERVAL '1 second')) AS windows(k) GROUP BY start, auction)
 --   SELECT start, auction, num FROM counts AS c WHERE num >= (SELECT max(num) FROM counts AS m WHERE m.start = c.start)
 CREATE TABLE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, dateTime TIMESTAMP(3),

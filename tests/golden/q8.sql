@@ -1,5 +1,6 @@
 -- A window join of two aggregates (Nexmark q8).
 -- process
+-- rate 100
 -- oracle result: SELECT p.id, p.name, p.w FROM (SELECT DISTINCT id, name, date_bin(INTERVAL '1 second', dateTime) AS w FROM person) p
 --   JOIN (SELECT DISTINCT seller, date_bin(INTERVAL '1 second', dateTime) AS w FROM auction) a ON p.id = a.seller AND p.w = a.w
 CREATE TABLE person (

@@ -78,7 +78,7 @@ fn first_difference<'a>(lines: &'a [String], expected: &'a [String]) -> Option<(
 }
 
 /// Whether two lines are the same, floats within the tolerance.
-fn is_same(found: &str, wanted: &str) -> bool {
+pub fn is_same(found: &str, wanted: &str) -> bool {
     if found == wanted {
         return true;
     }

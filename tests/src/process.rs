@@ -139,6 +139,12 @@ impl Job {
         Ok(kill_process(pid, Signal::KILL)?)
     }
 
+    /// What Ctrl-C in its terminal does.
+    pub fn interrupt(&self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("pid 0")?;
+        Ok(kill_process(pid, Signal::INT)?)
+    }
+
     /// Coordinator and workers that run now, found by the work folder in their command lines.
     pub fn processes(&self) -> Result<Vec<u32>> {
         let workdir = self.workdir.path().as_os_str().as_encoded_bytes();

@@ -67,9 +67,9 @@ pub fn bench(args: &NexmarkArgs) -> Result<()> {
         let loaded = job(query, sql, args)?;
         let figures = runtime.block_on(measure(query, &loaded, args))?;
         if args.json {
-            println!("{}", serde_json::to_string(&figures)?);
+            crate::say::line(&serde_json::to_string(&figures)?)?;
         } else {
-            println!(
+            let text = format!(
                 "{query}: {:.2} M events/s, {:.2} M events per CPU second, {} events in {:.1} s, {:.0} MB peak",
                 figures.events_per_s / 1e6,
                 figures.events_per_cpu_s / 1e6,
@@ -77,6 +77,7 @@ pub fn bench(args: &NexmarkArgs) -> Result<()> {
                 figures.seconds,
                 figures.max_rss_bytes as f64 / 1e6,
             );
+            crate::say::line(&text)?;
         }
     }
     Ok(())

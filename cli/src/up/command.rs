@@ -38,7 +38,7 @@ pub fn up(args: UpArgs) -> Result<()> {
     let (outcome, proof) = ended?;
     let text = summary(&outcome, started_at_ms, proof.as_ref());
     if live {
-        print!("{text}");
+        crate::say::print(&text)?;
     } else {
         eprint!("{text}");
     }

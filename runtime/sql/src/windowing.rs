@@ -123,7 +123,8 @@ impl Call {
                 return Ok(ms);
             }
             let position = known(expr.span().start.into(), self.position);
-            Err(Error::at(position, format!("the {what} of a window must be positive, not {ms} ms")))
+            Err(Error::at(position, format!("the {what} of a window must be positive, not {ms} ms"))
+                .help("write for example INTERVAL '10' SECOND"))
         };
         let (slide_ms, size_ms, rest) = if self.function == "HOP" {
             (positive(&self.intervals[0], "slide")?, positive(&self.intervals[1], "size")?, &self.intervals[2..])

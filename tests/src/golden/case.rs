@@ -6,6 +6,7 @@
 //! -- stateless                   nothing is kept by key
 //! -- batch N                     rows a source reads at a time
 //! -- late N, -- bad N            rows dropped as late, malformed records
+//! -- rate N                      rows a second of a task where it must take some seconds, 700 if not given
 //! -- process                     also run as real processes; `process only`: just so
 //! -- keys N                      the result is a changelog on standard output, whose first N columns are the key
 //! ```
@@ -29,6 +30,8 @@ pub struct Case {
     pub is_stateless: bool,
     /// Rows a source reads at a time.
     pub batch_rows: Option<usize>,
+    /// Rows a second of a task where the job must take some seconds.
+    pub rate: Option<u64>,
     /// Rows dropped as late.
     pub late: u64,
     /// Malformed records.
@@ -51,7 +54,11 @@ impl Case {
         let mut is_oracle = false;
         for line in text.lines().map_while(|line| line.strip_prefix("-- ")) {
             match line.strip_prefix("  ").filter(|_| is_oracle) {
-                Some(more) => case.oracles.iter_mut().next_back().context("no oracle to continue")?.1.push_str(more),
+                Some(more) => {
+                    let (_, query) = case.oracles.last_mut().context("no oracle to continue")?;
+                    query.push(' ');
+                    query.push_str(more);
+                }
                 None => is_oracle = case.read_line(line)?,
             }
         }
@@ -69,6 +76,7 @@ impl Case {
             }
             "stateless" => self.is_stateless = true,
             "batch" => self.batch_rows = Some(rest.parse()?),
+            "rate" => self.rate = Some(rest.parse()?),
             "late" => self.late = rest.parse()?,
             "bad" => self.bad = rest.parse()?,
             "keys" => self.keys = Some(rest.parse()?),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
+use arrow::datatypes::Schema;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use millstream_runtime::batch::Batch;
@@ -29,10 +30,9 @@ pub async fn rows(case: &Case) -> Result<Vec<String>> {
     // Names are as they are written, as in a job.
     config.options_mut().sql_parser.enable_ident_normalization = false;
     let session = SessionContext::new_with_config(config);
-    for table in source_tables(&graph) {
-        let rows = MemTable::try_new(Arc::clone(&table.schema), vec![read(table)?])?;
-        let before = session.register_table(table.name.as_str(), Arc::new(rows))?;
-        ensure!(before.is_none(), "table {} is read by two sources", table.name);
+    for table in all_read(source_tables(&graph)) {
+        let rows = MemTable::try_new(Arc::clone(&table.schema), vec![read(&table)?])?;
+        session.register_table(table.name.as_str(), Arc::new(rows))?;
     }
     let mut lines = Vec::new();
     for (table, _) in sink_tables(&graph) {
@@ -43,6 +43,23 @@ pub async fn rows(case: &Case) -> Result<Vec<String>> {
     }
     lines.sort();
     Ok(lines)
+}
+
+/// Every table once, with all the columns that some source reads of it.
+fn all_read<'a>(sources: impl Iterator<Item = &'a TableSpec>) -> Vec<TableSpec> {
+    let mut tables: Vec<TableSpec> = Vec::new();
+    for source in sources {
+        match tables.iter_mut().find(|table| table.name == source.name) {
+            None => tables.push(source.clone()),
+            Some(table) => {
+                let known = table.schema.fields().iter();
+                let new = source.schema.fields().iter().filter(|field| table.schema.index_of(field.name()).is_err());
+                let fields: Vec<_> = known.chain(new).cloned().collect();
+                table.schema = Arc::new(Schema::new_with_metadata(fields, source.schema.metadata().clone()));
+            }
+        }
+    }
+    tables
 }
 
 /// All rows of a table.

@@ -1,7 +1,7 @@
 //! A golden job as real processes: straight, with checkpoints, and stopped with a savepoint and restored.
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use millstream_runtime::state::Backend;
 use millstream_runtime::state::memory::MemoryBackend;
 
 use super::Case;
-use super::changelog::fold;
+use super::changelog::{fold, fold_restored};
 use crate::process::{Job, committed_lines, millstream, rows_read};
 
 /// The longest a golden job may take.
@@ -34,7 +34,7 @@ impl<'a> Real<'a> {
     fn start(&self, name: &str, more: &[&str]) -> Result<Job> {
         let file = self.folder.join("job.sql").to_string_lossy().into_owned();
         let out = format!("OUT={}", self.folder.join("out").display());
-        let batch = format!("batch.rows={}", self.case.batch_rows.unwrap_or(64));
+        let batch = format!("batch.rows={}", self.case.batch_rows.unwrap_or(16));
         let args = [&[file.as_str(), "--set", &out, "--set", &batch], more].concat();
         Job::start(&self.folder.join(name), &args)
     }
@@ -47,12 +47,15 @@ impl<'a> Real<'a> {
         let counted = (status.late_rows, status.bad_records);
         let (late, bad) = (self.case.late, self.case.bad);
         ensure!(counted == (late, bad), "late rows and malformed records are {counted:?}, not {:?}", (late, bad));
-        self.result(&done.stdout, true)
+        match self.case.keys {
+            Some(keys) => fold(&done.stdout, keys),
+            None => self.written(),
+        }
     }
 
     /// The result of a run at two tasks a stage that is stopped with a savepoint in its middle and restored at three.
     pub async fn run_restored(&self) -> Result<Vec<String>> {
-        let slow = format!("task.records-per-second={}", self.case.slow_rate());
+        let slow = format!("task.records-per-second={}", self.case.rate.unwrap_or(700));
         let two = [
             "--parallelism",
             "2",
@@ -66,7 +69,7 @@ impl<'a> Real<'a> {
             &slow,
         ];
         let mut job = self.start("before", &two)?;
-        job.until("a checkpoint", |status| status.checkpoint.as_ref().filter(|done| done.epoch >= 3).cloned()).await?;
+        job.until("a checkpoint", |status| status.checkpoint.as_ref().filter(|done| done.epoch >= 2).cloned()).await?;
         let workdir = job.workdir().path().to_string_lossy().into_owned();
         millstream(&["job", "stop", "--savepoint", "--workdir", &workdir])?.success()?;
         let before = job.end(LIMIT).await?.success()?;
@@ -82,13 +85,14 @@ impl<'a> Real<'a> {
         let last = outcome.job.checkpoint.context("no last checkpoint")?;
         let moved = moved_groups_with_state(&savepoint.path, &last.path)?;
         ensure!(moved > 0 || self.case.is_stateless, "no group with state was restored at another task");
-        self.result(&(before.stdout + &after.stdout), false)
+        match self.case.keys {
+            Some(keys) => fold_restored(&before.stdout, &after.stdout, keys, &self.case.expected()?),
+            None => self.written(),
+        }
     }
 
-    fn result(&self, stdout: &str, is_exact: bool) -> Result<Vec<String>> {
-        if let Some(keys) = self.case.keys {
-            return fold(stdout, keys, is_exact);
-        }
+    /// All lines of all written tables.
+    fn written(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         for entry in fs::read_dir(self.folder.join("out"))? {
             lines.extend(committed_lines(&entry?.path())?);
@@ -111,17 +115,13 @@ fn moved_groups_with_state(before: &str, after: &str) -> Result<usize> {
         for task in stage.tasks.iter().filter(|task| !task.files.is_empty()) {
             let folder = tempfile::tempdir()?;
             for file in &task.files {
-                fs::copy(stored(root, &file.path), folder.path().join(&file.name))?;
+                fs::copy(root.join(&file.path), folder.path().join(&file.name))?;
             }
             let (groups, kept) = (groups_with_state(folder.path(), &task.groups)?, table.groups_of(task.task));
             moved += groups.iter().filter(|group| !kept.contains(group)).count();
         }
     }
     Ok(moved)
-}
-
-fn stored(root: &Path, path: &str) -> PathBuf {
-    root.join(path)
 }
 
 fn groups_with_state(cut: &Path, groups: &[KeyGroup]) -> Result<BTreeSet<KeyGroup>> {
@@ -134,11 +134,4 @@ fn groups_with_state(cut: &Path, groups: &[KeyGroup]) -> Result<BTreeSet<KeyGrou
         })?;
     }
     Ok(found)
-}
-
-impl Case {
-    /// Rows a second of a task, so that the job takes some seconds.
-    fn slow_rate(&self) -> u64 {
-        if self.batch_rows.is_some() { 10 } else { 700 }
-    }
 }

@@ -50,7 +50,7 @@ impl Planner {
         let columns = plan.schema().columns();
         if columns.len() != targets.len() {
             let message =
-                format!("the query has {} columns, table \"{}\" takes {}", columns.len(), table.text, targets.len());
+                format!("the query has {}, table \"{}\" takes {}", counted(columns.len()), table.text, targets.len());
             let names: Vec<String> = targets.iter().map(|index| describe(sink, *index)).collect();
             return Err(Error::at(table.position, message).help(format!("columns: {}", names.join(", "))));
         }
@@ -119,6 +119,10 @@ fn targets(insert: &Insert, sink: &TableSpec) -> Result<Vec<usize>, Error> {
         targets.push(index);
     }
     Ok(targets)
+}
+
+fn counted(columns: usize) -> String {
+    format!("{columns} column{}", if columns == 1 { "" } else { "s" })
 }
 
 fn describe(sink: &TableSpec, index: usize) -> String {
