@@ -31,6 +31,7 @@ mod control;
 mod coordinator;
 mod doors;
 mod faults;
+mod meet;
 mod net;
 mod node;
 mod output;

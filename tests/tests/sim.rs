@@ -1,7 +1,7 @@
 //! Jobs under a seed: whatever goes wrong, the output is that of a run where nothing does. `MILLSTREAM_SEED=n` replays one
 //! seed, `MILLSTREAM_SEEDS=n` sets how many are run; `MILLSTREAM_SIM_TRACE=1` shows all steps of one that fails.
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 
 use millstream_tests::sim::{Failure, Faults, Options, Plant, Report, Run};
 
@@ -109,12 +109,12 @@ fn all_seeds<T: Send>(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> T + Sync
                         return;
                     }
                     let result = run(seed);
-                    done.lock().unwrap().push((seed, result));
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((seed, result));
                 }
             });
         }
     });
-    let mut done = done.into_inner().unwrap();
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(seed, _)| *seed);
     done
 }

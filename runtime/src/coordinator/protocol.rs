@@ -310,3 +310,6 @@ impl Coordinator {
         self.deployment.iter().flat_map(|stage| stage.tasks.iter().map(|placed| placed.task)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ use super::Plant;
 use super::control::{Conn, ConnId, show_command, show_report};
 use super::world::{Move, World};
 
+mod end;
+
 const PREFIX: &str = "simulated";
 const TICK_US: u64 = 1_000;
 
@@ -128,8 +130,8 @@ impl World {
         let Some(conn) = self.seats.conns.get_mut(&id) else { return Ok(()) };
         let (place, Some(mut command)) = (conn.place, conn.down.pop_front()) else { return Ok(()) };
         if let Command::Deploy(deploy) = &mut command {
-            let restore = deploy.restore.as_ref();
-            let from = restore.map(|from| self.quietly(|store| history::load(store, &from.prefix, from.id)));
+            let from = deploy.restore.as_ref();
+            let from = from.map(|from| self.quietly(|store| history::load(store, &from.prefix, from.id)));
             let from = from.transpose().map_err(|error| format!("a job restores what is not there: {error}"))?;
             self.books.deploy(deploy, from.as_ref())?;
             if self.options.plant == Some(Plant::OldPositions)
@@ -185,7 +187,9 @@ impl World {
         if !self.seats.is_current(&worker, id) {
             return Ok(());
         }
-        self.seats.chair.iter_mut().for_each(|chair| drop(chair.ways.remove(&worker)));
+        if let Some(chair) = &mut self.seats.chair {
+            chair.ways.remove(&worker);
+        }
         self.tell(Event::Lost { worker, incarnation })
     }
 
@@ -383,35 +387,5 @@ impl World {
                 .collect(),
         };
         self.seats.positions.insert(manifest.epoch, manifest.stages.iter().map(stage).collect());
-    }
-
-    /// Adds what the coordinator has counted to the books.
-    fn add_up(&mut self) {
-        if let Some(chair) = &self.seats.chair {
-            let status = chair.coordinator.job_status();
-            self.books.recoveries += status.recoveries;
-            self.books.rescales += chair.coordinator.totals().rescales;
-            self.seats.error = status.error.unwrap_or_default();
-        }
-    }
-
-    /// The process of the coordinator is gone. Calls to the store that it began may still have their effect.
-    pub fn kill_coordinator(&mut self) -> bool {
-        if self.seats.chair.is_none() {
-            return false;
-        }
-        self.add_up();
-        self.books.recoveries += 1;
-        self.seats.chair = None;
-        self.seats.start_at_us = self.now_us() + self.rng.between(1, 5_000);
-        let kept = self.rng.below(5);
-        for conn in self.seats.conns.values_mut() {
-            conn.coordinator_open = false;
-            conn.down.truncate(conn.down.len() * kept / 4);
-        }
-        if self.rng.one_in(2) {
-            self.seats.calls.clear();
-        }
-        true
     }
 }

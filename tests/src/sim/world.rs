@@ -20,7 +20,7 @@ use super::net::{Arrival, LinkId, Net};
 use super::node::{Ground, Node, Place};
 use super::output::Output;
 use super::rng::Rng;
-use super::trace::{Trace, hash};
+use super::trace::Trace;
 use super::{Failure, Options, Report};
 
 /// One thing that can happen.
@@ -79,10 +79,6 @@ impl Move {
     }
 }
 
-/// Time after which a worker looks for its coordinator again.
-const LOOK_AGAIN_US: u64 = 2_000;
-/// Without its coordinator for longer than this, a worker stops its tasks.
-const LEASE_US: u64 = 40_000;
 /// Time between two reports of counters.
 const MEASURE_US: u64 = 10_000;
 /// After a worker was told something that shows output, this many steps are watched.
@@ -310,47 +306,6 @@ impl World {
         Ok(())
     }
 
-    /// A worker looks for the coordinator; without it for too long, it stops its tasks.
-    fn dial(&mut self, index: usize) {
-        let now_us = self.now_us();
-        let Some(node) = &mut self.places[index].node else { return };
-        node.collect();
-        let register = millstream_runtime::message::Register {
-            name: format!("w{index}"),
-            incarnation: node.incarnation,
-            pid: 0,
-            data_address: format!("w{index}"),
-            admin_address: String::new(),
-            slots: self.options.slots,
-        };
-        match self.seats.open(index, register) {
-            Some(conn) => {
-                node.control = Some(conn);
-                node.measure_at_us = now_us;
-                self.note(format!("w{index} dials"));
-            }
-            None => {
-                node.dial_at_us = now_us + LOOK_AGAIN_US;
-                if now_us.saturating_sub(node.alone_since_us) > LEASE_US {
-                    let generation = u64::MAX;
-                    node.inbox.push_back(Event::Command(Command::Cancel { generation }));
-                    node.alone_since_us = now_us;
-                    self.note(format!("w{index} has been alone for too long"));
-                }
-            }
-        }
-    }
-
-    /// The worker has no coordinator any more.
-    pub fn alone(&mut self, index: usize) {
-        let now_us = self.now_us();
-        if let Some(node) = &mut self.places[index].node {
-            node.control = None;
-            node.alone_since_us = now_us;
-            node.dial_at_us = now_us + LOOK_AGAIN_US;
-        }
-    }
-
     fn step_task(&mut self, index: usize, at: usize) {
         let Some(node) = &self.places[index].node else { return };
         let mut seat = lock(&node.tasks).running.remove(at);
@@ -402,25 +357,6 @@ impl World {
             self.leave(index, 4);
         }
         self.books.running(&self.places)
-    }
-
-    fn data(&mut self, id: LinkId, to: usize, arrival: Arrival) -> Result<(), String> {
-        if arrival == Arrival::Loss {
-            if let Some((from, receiver, hub)) = self.ground.net.loss(id, to) {
-                hub.lost(&from, "it hung up");
-                self.note(format!("{receiver} lost {from}"));
-            }
-            return Ok(());
-        }
-        let Some((from, receiver, hub, frame)) = self.ground.net.take(id, to) else { return Ok(()) };
-        self.books.frame(2 * id + to as u64, &frame)?;
-        let shown = hash(0, &frame);
-        self.note(format!("{from} to {receiver}: {:?} {shown:x}", &frame[..16]));
-        match hub.receive(&from, frame) {
-            Ok(()) => Ok(()),
-            Err(millstream_runtime::exchange::Error::Closed) => Ok(()),
-            Err(error) => Err(format!("{receiver} cannot take a frame from {from}: {error}")),
-        }
     }
 }
 

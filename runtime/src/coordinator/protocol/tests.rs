@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::checkpoint::manifest::TaskManifest;
+use crate::coordinator::place;
 use crate::job::Tuning;
 use crate::message::{Command, Failure, Report};
 use crate::source::Split;
@@ -58,7 +59,14 @@ fn config() -> Config {
 }
 
 fn register(name: &str, incarnation: u64, slots: u32) -> Register {
-    Register { name: name.into(), incarnation, pid: 1, data_address: String::new(), admin_address: String::new(), slots }
+    Register {
+        name: name.into(),
+        incarnation,
+        pid: 1,
+        data_address: String::new(),
+        admin_address: String::new(),
+        slots,
+    }
 }
 
 /// Number of a generation within its term.
@@ -145,7 +153,8 @@ impl Desk {
     fn tasks(&mut self, report: impl Fn(Generation, usize, TaskId) -> Report) -> Vec<String> {
         let generation = self.coordinator.generation;
         let deployment = self.coordinator.deployment.clone();
-        let tasks = deployment.iter().enumerate().flat_map(|(index, stage)| stage.tasks.iter().map(move |task| (index, task)));
+        let tasks =
+            deployment.iter().enumerate().flat_map(|(index, stage)| stage.tasks.iter().map(move |task| (index, task)));
         tasks.flat_map(|(stage, placed)| self.say(&placed.worker, report(generation, stage, placed.task))).collect()
     }
 

@@ -27,7 +27,7 @@ fn a_worker_lost_in_each_phase() {
             &["w0 cancel g1"],
             JobState::Recovering,
         ),
-        ("cancelling", |desk| drop(desk.ask(Request::Stop { savepoint: false })), &[], JobState::Stopping),
+        ("cancelling", |desk| drop(desk.ask(Request::Stop { savepoint: false })), &[], JobState::Stopped),
         (
             "finishing",
             |desk| {
