@@ -167,7 +167,8 @@ fn told(verb: &str, (what, file, content, args, expected): &Case) -> Result<Opti
     let expected = format!("error: {}\n", expected.replace("@HERE@", &here));
     // A job that got as far as running may have told of its progress before.
     let said: Vec<&str> = done.stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect();
-    let is_right = said == expected.lines().collect::<Vec<_>>() && done.stdout.is_empty() && done.status.code() == Some(2);
+    let is_right =
+        said == expected.lines().collect::<Vec<_>>() && done.stdout.is_empty() && done.status.code() == Some(2);
     let wrong = || format!("{verb}, {what}: {}\n{}{}expected\n{expected}", done.status, done.stdout, done.stderr);
     Ok((!is_right).then(wrong))
 }
