@@ -2,15 +2,16 @@
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context, Result};
 use millstream_tests::process::binary;
 use serde_json::Value;
 
-fn up(args: &[&str]) -> (Vec<Value>, String, Option<i32>) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let output = Command::new(binary().unwrap()).current_dir(root).arg("up").args(args).output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let lines = stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")));
-    (lines.collect(), String::from_utf8(output.stderr).unwrap(), output.status.code())
+fn up(args: &[&str]) -> Result<(Vec<Value>, String, Option<i32>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests are in a workspace")?;
+    let output = Command::new(binary()?).current_dir(root).arg("up").args(args).output()?;
+    let stdout = String::from_utf8(output.stdout)?;
+    let lines = stdout.lines().map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")));
+    Ok((lines.collect::<Result<_>>()?, String::from_utf8(output.stderr)?, output.status.code()))
 }
 
 fn of_kind<'a>(lines: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -35,7 +36,8 @@ fn the_elastic_example_grows_shrinks_and_proves_its_result() {
         &result,
         "--set",
         "autoscaler.scale-down-delay=4s",
-    ]);
+    ])
+    .unwrap();
     assert_eq!(code, Some(0), "{errors}");
     assert!(lines.iter().all(|line| line["at_ms"].is_i64() && line["kind"].is_string()));
     let decisions: Vec<&Value> = of_kind(&lines, "decision").collect();
@@ -62,7 +64,7 @@ fn the_elastic_example_grows_shrinks_and_proves_its_result() {
 /// Whether any process still has the work folder on its command line.
 fn left_over(workdir: &Path) -> bool {
     let shown = workdir.to_string_lossy();
-    let lines = std::fs::read_dir("/proc").unwrap().flatten();
-    let mut lines = lines.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     lines.any(|line| String::from_utf8_lossy(&line).contains(&*shown))
 }
