@@ -1,15 +1,13 @@
 //! The rate limiter: bounds a task's service rate, so that scaling can be seen independent of the hardware.
 
-/// A token bucket over rows. Time waited in it stands for work and counts as busy.
+/// A server with a fixed time per row. Time waited in it stands for work and counts as busy; there is no credit for idle time, so that
+/// the busy share of a task is its load.
 #[derive(Debug)]
 pub struct Limiter {
     us_per_record: f64,
     /// When all rows admitted so far have been served.
     free_at_us: f64,
 }
-
-/// How far service may run behind or ahead of the clock: short enough to be smooth, long enough for whole batches.
-const SLACK_US: f64 = 5_000.0;
 
 impl Limiter {
     /// At most this many rows a second; none if the number is not a positive one.
@@ -20,7 +18,7 @@ impl Limiter {
 
     /// Rows are being served: they take their time from now on.
     pub fn admit(&mut self, records: usize, now_us: u64) {
-        self.free_at_us = self.free_at_us.max(now_us as f64 - SLACK_US) + records as f64 * self.us_per_record;
+        self.free_at_us = self.free_at_us.max(now_us as f64) + records as f64 * self.us_per_record;
     }
 
     /// When the next row may be served, if not now.
@@ -54,7 +52,7 @@ mod tests {
         let mut limiter = Limiter::new(1000.0).unwrap();
         limiter.admit(1, 0);
         limiter.admit(10, 60_000_000);
-        assert_eq!(limiter.wait_until_us(60_000_000), Some(60_005_000));
+        assert_eq!(limiter.wait_until_us(60_000_000), Some(60_010_000));
         assert!(Limiter::new(0.0).is_none() && Limiter::new(f64::NAN).is_none());
     }
 }
