@@ -12,7 +12,6 @@ use crate::args::FileArgs;
 use crate::fail::user;
 
 /// A job that can run.
-#[allow(dead_code)] // `job` and `settings` are for `up`.
 pub struct Loaded {
     /// As the user described it; a SQL file is a StreamJob with nothing but defaults.
     pub job: StreamJob,

@@ -24,7 +24,6 @@ pub mod host;
 pub mod inputs;
 pub mod limit;
 pub mod meter;
-#[allow(dead_code)] // Until workers serve it.
 mod metrics;
 pub mod output;
 pub mod report;

@@ -65,7 +65,7 @@ fn macros<'a>(tokens: &[Token<'a>], names: &[&str]) -> Vec<(&'a str, usize)> {
 
 fn check_machine_paths(file: &File, findings: &mut Vec<Finding>) {
     for (at, line) in file.text.lines().enumerate() {
-        // Only where a path begins: `docs/work/` or an address is none.
+        // Only where a path begins: the middle of a relative path or of an address is none.
         let begins = |index: usize| !line[..index].ends_with(|c: char| c.is_alphanumeric() || "._-~}$*/".contains(c));
         for name in MACHINE {
             if line.match_indices(name).any(|(index, _)| begins(index)) {
