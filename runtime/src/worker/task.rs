@@ -246,8 +246,8 @@ impl Task {
                     }
                 }
             },
-            // Owner tables only change between generations so far: a marker has nothing to switch.
-            Element::Marker(_) => {}
+            // Owner tables only change between generations so far: there is nothing to switch, and nothing moves.
+            Element::Marker { .. } | Element::Closing { .. } | Element::Opening { .. } | Element::State(_) => {}
             Element::End => {
                 let progress = self.inputs.end(channel);
                 self.progress(progress)?;
