@@ -144,7 +144,7 @@ impl Hub {
             return Ok(());
         }
         let Receiving { gate, channel, .. } = self.receiving(from, id)?;
-        let bytes = if header.kind == Kind::Rows { HEADER_BYTES + payload.len() } else { 0 };
+        let bytes = if header.kind.needs_credit() { HEADER_BYTES + payload.len() } else { 0 };
         let element = frame::decode(header, payload, &gate.inlets()[channel].2)?;
         gate.deliver(channel, element, bytes)
     }

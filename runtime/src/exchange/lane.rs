@@ -72,7 +72,7 @@ impl Lane {
         while let Some(element) = self.sealed.pop_front() {
             let credit = self.outlet.credit();
             let element = match element {
-                Element::Rows(_) if credit <= 0 => {
+                element if element.needs_credit() && credit <= 0 => {
                     self.sealed.push_front(element);
                     return Ok(false);
                 }

@@ -138,7 +138,7 @@ impl Router {
     pub fn switch(&mut self, table: &OwnerTable) -> Result<(), Error> {
         let outlets = self.lanes.iter().map(|lane| &lane.outlet);
         let route = route(outlets, table, self.key_groups)?;
-        self.broadcast(&Element::Marker(table.version))?;
+        self.broadcast(&Element::Marker { version: table.version, watermark_ms: i64::MIN })?;
         self.route = route;
         Ok(())
     }

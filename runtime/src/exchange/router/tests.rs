@@ -100,13 +100,13 @@ fn a_switch_marks_where_the_next_table_begins() {
     router.flush().unwrap();
     let elements: Vec<_> = gates.iter().map(|gate| take_all(gate)).collect();
     for (task, elements) in elements.iter().enumerate().take(2) {
-        let [Element::Rows(_), Element::Marker(2), Element::Rows(after)] = &elements[..] else {
+        let [Element::Rows(_), Element::Marker { version: 2, .. }, Element::Rows(after)] = &elements[..] else {
             panic!("{elements:?}")
         };
         let groups = after.groups.as_ref().expect("keyed");
         assert!(groups.iter().all(|group| table.owners[usize::from(*group)] == task as u32));
     }
-    assert!(matches!(elements[2][..], [Element::Rows(_), Element::Marker(2)]));
+    assert!(matches!(elements[2][..], [Element::Rows(_), Element::Marker { version: 2, .. }]));
 }
 
 #[test]
