@@ -15,7 +15,7 @@ use millstream_api::id::{Epoch, Generation, TaskId, Term};
 use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
 
 use super::place::StageShape;
-use super::round::Round;
+use super::round::{RequestId, Round};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::job::JobSpec;
 use crate::message::{Command, Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
@@ -24,6 +24,7 @@ mod checkpoint;
 mod deploy;
 mod event;
 mod failure;
+mod live;
 mod request;
 
 pub use event::{Action, Event, Reply, Request};
@@ -108,6 +109,9 @@ pub struct Coordinator {
     pub(super) totals: Totals,
     user_error: bool,
     intent: Option<Intent>,
+    live: Option<live::Live>,
+    /// Savepoints asked for while none could begin.
+    savepoints_wanted: VecDeque<RequestId>,
     /// Handed to the store and not heard of since: whether it counts is not known, even if its round is over.
     storing: Option<Manifest>,
     next_task: TaskId,
@@ -167,6 +171,8 @@ impl Coordinator {
             totals: Totals::default(),
             user_error: false,
             intent: None,
+            live: None,
+            savepoints_wanted: VecDeque::new(),
             storing: None,
             next_task,
             next_epoch,
@@ -251,12 +257,21 @@ impl Coordinator {
             Report::TaskFailed { generation, failure, .. } if generation == current => {
                 self.failed(now_ms, failure, out)
             }
+            Report::PeerLost { generation, peer, .. } if generation == current && !self.are_hosts(worker, &peer) => {}
             Report::PeerLost { generation, peer, reason } if generation == current => {
                 let message = format!("worker {worker} lost its connection to {peer}: {reason}");
                 self.failed(now_ms, Failure { message, user: false }, out);
             }
             Report::TaskEnded { generation, task } if generation == current => {
                 self.ended.insert(task);
+            }
+            Report::Extended { generation } if generation == current => self.extended(now_ms, worker, out),
+            Report::Linked { generation } if generation == current => self.linked(now_ms, worker),
+            Report::Moved { generation, task, version, step } if generation == current => {
+                self.moved(now_ms, (task, version), step, out);
+            }
+            Report::Passed { generation, epoch, task } if generation == current => {
+                self.round.iter_mut().filter(|round| round.epoch == epoch).for_each(|round| round.passed(task));
             }
             Report::Cut { generation, epoch, stage, task, uploaded_bytes } if generation == current => {
                 self.cut(now_ms, epoch, (stage, *task), uploaded_bytes, out);
@@ -303,6 +318,12 @@ impl Coordinator {
             }
             _ => {}
         }
+    }
+
+    /// Whether both host tasks: the loss of others means nothing.
+    fn are_hosts(&self, one: &str, other: &str) -> bool {
+        let hosts = super::place::hosts(&self.deployment);
+        hosts.contains(one) && hosts.contains(other)
     }
 
     /// Ids of all tasks deployed.

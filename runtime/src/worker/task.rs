@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc;
 
 use millstream_api::id::{KeyGroup, TaskId, Term};
 
@@ -16,7 +16,7 @@ use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
 use crate::clock::Clock;
 use crate::exchange::{Gate, Outlet};
-use crate::source::{Poll, Source};
+use crate::source::Source;
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
 use crate::state::Store;
@@ -24,7 +24,9 @@ use crate::state::Store;
 mod cut;
 mod donor;
 mod live;
+mod measure;
 mod receiver;
+mod source;
 
 use donor::Donor;
 pub use live::Change;
@@ -83,7 +85,7 @@ pub struct Parts {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What its worker tells it.
-    pub commands: Receiver<TaskCommand>,
+    pub commands: mpsc::Receiver<TaskCommand>,
     /// What it tells its worker.
     pub events: Box<dyn Fn(TaskEvent) + Send>,
 }
@@ -124,11 +126,6 @@ pub struct Task {
     paced: (u64, u64),
 }
 
-/// A source that cannot tell when it has more is asked again after this long.
-const POLL_AGAIN_US: u64 = 100_000;
-/// Channels are kept about this full, in time of the reader.
-const PACE_US: u64 = 50_000;
-
 impl Task {
     /// A task that has not begun. Its operator state and store are restored already.
     pub fn new(parts: Parts) -> Self {
@@ -136,7 +133,7 @@ impl Task {
             Input::Gate(gate) => gate.inlets(),
             Input::Source(_) => Vec::new(),
         };
-        let inputs = Inputs::new(inlets.iter().enumerate().map(|(index, (id, _, _))| (index, id.edge, id.from)));
+        let inputs = Inputs::new(inlets.iter().map(|(index, (id, _, _))| (*index, id.edge, id.from)));
         let meter = Meter::new(parts.clock.now_us());
         let vacant = parts.joins && matches!(parts.input, Input::Source(_));
         Self {
@@ -241,40 +238,6 @@ impl Task {
             }
         }
         Ok(())
-    }
-
-    fn read_source(&mut self, now_us: u64) -> Result<Step, Failed> {
-        let Input::Source(source) = &mut self.parts.input else { return Ok(Step::Worked) };
-        let now_ms = self.parts.clock.now_ms();
-        let poll = source.poll(now_ms).map_err(|error| Failed::from_source(&error))?;
-        let lag = source.lag_records(now_ms).unwrap_or(u64::MAX);
-        self.parts.gauge.lag_records.store(lag, Relaxed);
-        let offered = source.offered_per_s(now_ms).map_or(u64::MAX, |rate| (rate * 1000.0) as u64);
-        self.parts.gauge.offered_milli_per_s.store(offered, Relaxed);
-        self.parts.gauge.bad_records.store(source.bad_records(), Relaxed);
-        match poll {
-            Poll::Rows { rows, split } => {
-                let mut batch = Batch::inserts(rows);
-                batch.split = split;
-                self.rows(0, batch)?;
-                Ok(Step::Worked)
-            }
-            Poll::Finished { .. } => {
-                let active = source.active_splits();
-                self.run(|chain, env| chain.splits(&active, env))?;
-                Ok(Step::Worked)
-            }
-            Poll::Pending { until_ms } => {
-                self.run(|chain, env| chain.tick(now_us / 1000, env))?;
-                let due = until_ms.map_or(POLL_AGAIN_US, |until| (until - now_ms).clamp(0, 100) as u64 * 1000);
-                self.run_dry(Some(now_us + due.max(1000)))
-            }
-            Poll::End if self.vacant => self.run_dry(None),
-            Poll::End => {
-                self.begin_end()?;
-                Ok(Step::Worked)
-            }
-        }
     }
 
     fn take(&mut self, channel: usize, element: Element) -> Result<(), Failed> {
@@ -426,30 +389,5 @@ impl Task {
 
     fn tell(&self, event: TaskEvent) {
         (self.parts.events)(event);
-    }
-
-    /// Opens the gate as far as this task gets through in `PACE_US`: what has been sent bounds every barrier and flip.
-    fn pace(&mut self) {
-        let Input::Gate(gate) = &self.parts.input else { return };
-        let gauge = &self.parts.gauge;
-        let (bytes, busy_us) = (gauge.bytes_in.load(Relaxed), gauge.busy_us.load(Relaxed));
-        let (took, worked_us) = (bytes - self.paced.0, busy_us - self.paced.1);
-        if worked_us < PACE_US {
-            return;
-        }
-        self.paced = (bytes, busy_us);
-        let share = took.saturating_mul(PACE_US) / worked_us / gate.inlets().len().max(1) as u64;
-        gate.open(usize::try_from(share).unwrap_or(usize::MAX));
-    }
-
-    fn publish(&mut self) {
-        let gauge = &self.parts.gauge;
-        gauge.late_rows.store(self.parts.chain.late_rows() + self.late_rows_of_guests, Relaxed);
-        gauge.bytes_out.store(self.parts.output.bytes(), Relaxed);
-        gauge.cpu_us.store(self.parts.clock.thread_cpu_us(), Relaxed);
-        gauge.state_bytes.store(self.parts.store.bytes(), Relaxed);
-        let operations = self.parts.store.operations();
-        gauge.store_reads.store(operations.reads, Relaxed);
-        gauge.store_writes.store(operations.writes, Relaxed);
     }
 }

@@ -49,6 +49,9 @@ impl Coordinator {
         if matches!(&self.intent, Some(Intent::Rescale { to }) if *to != self.parallelism) {
             self.fail_rescale(); // Its savepoint is not complete: the job goes on as it was.
         }
+        if self.live.is_some() {
+            self.fail_rescale(); // The checkpoint knows what had moved by then; the tasks will be as many as before.
+        }
         self.failures.push_back(now_ms);
         self.failures.retain(|at| now_ms.saturating_sub(*at) <= window);
         let limit = self.config.job.restart_max_failures as usize;
@@ -69,6 +72,7 @@ impl Coordinator {
         if let Some(epoch) = self.round.as_ref().map(|round| round.epoch) {
             self.drop_round(epoch, "the job went back to its last checkpoint", out);
         }
+        self.live = None;
         self.send_all(|generation| Command::Cancel { generation }, out);
         let hosts = place::hosts(&self.deployment);
         let waiting = hosts.into_iter().filter(|name| self.workers.contains_key(name)).collect();

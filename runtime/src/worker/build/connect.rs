@@ -25,7 +25,7 @@ impl Deployment {
         Ok(tasks)
     }
 
-    fn make_task(&mut self, unconnected: Unconnected, doors: &Doors) -> Result<Task, Failed> {
+    pub(super) fn make_task(&mut self, unconnected: Unconnected, doors: &Doors) -> Result<Task, Failed> {
         let Unconnected { task, stage, input, chain, store, commands } = unconnected;
         let output = match self.sink(stage) {
             Some(table) => Output::sink(self.open_sink(table, task)?),

@@ -161,8 +161,8 @@ impl Deployment {
         }
         for running in self.tasks.values() {
             let Some(gate) = &running.gate else { continue };
-            let from = |id: &ChannelId| gone.contains(&id.from);
-            let channels: Vec<usize> = gate.channels().filter(|(_, id)| from(id)).map(|(index, _)| index).collect();
+            let inlets = gate.inlets().into_iter().filter(|(_, (id, _, _))| gone.contains(&id.from));
+            let channels: Vec<usize> = inlets.map(|(index, _)| index).collect();
             if !channels.is_empty() {
                 channels.iter().for_each(|index| gate.free(*index));
                 running.change(Change::Forget(channels));
