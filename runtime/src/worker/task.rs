@@ -351,7 +351,7 @@ impl Task {
             return;
         }
         self.paced = (bytes, busy_us);
-        let share = took.saturating_mul(PACE_US) / worked_us / gate.inlets().len().max(1) as u64;
+        let share = took.saturating_mul(PACE_US) / worked_us / gate.paced_channels().max(1) as u64;
         gate.open(usize::try_from(share).unwrap_or(usize::MAX));
     }
 
