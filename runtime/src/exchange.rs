@@ -20,6 +20,7 @@ mod gate;
 mod hub;
 mod lane;
 mod outlet;
+mod ports;
 mod router;
 pub mod tcp;
 
@@ -47,8 +48,26 @@ pub struct ChannelId {
     pub to: TaskId,
 }
 
+/// The edge of channels that are not in the stage graph: on them key groups move between tasks of one stage.
+pub const TRANSFER_EDGE: u16 = u16::MAX;
+
+impl ChannelId {
+    /// The channel on which key groups move from one task to another.
+    pub fn transfer(from: TaskId, to: TaskId) -> Self {
+        Self { edge: TRANSFER_EDGE, from, to }
+    }
+
+    /// Whether key groups move on it.
+    pub fn is_transfer(&self) -> bool {
+        self.edge == TRANSFER_EDGE
+    }
+}
+
 impl std::fmt::Display for ChannelId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_transfer() {
+            return write!(f, "for key groups from task {} to task {}", self.from, self.to);
+        }
         write!(f, "edge {} from task {} to task {}", self.edge, self.from, self.to)
     }
 }
