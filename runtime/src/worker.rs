@@ -182,7 +182,15 @@ pub struct Worker {
 impl Worker {
     /// A worker without tasks.
     pub fn new(name: String, doors: Doors) -> Self {
-        Self { name, doors, backend: None, current: None, uploads: upload::Ledger::default(), linking: None, finished: false }
+        Self {
+            name,
+            doors,
+            backend: None,
+            current: None,
+            uploads: upload::Ledger::default(),
+            linking: None,
+            finished: false,
+        }
     }
 
     /// Whether the job is over and the process may exit.

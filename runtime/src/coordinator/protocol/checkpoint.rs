@@ -181,6 +181,6 @@ impl Coordinator {
 
     /// Whether a running job may begin something new.
     pub(super) fn is_steady(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.intent.is_none()
+        matches!(self.phase, Phase::Running) && self.intent.is_none() && self.live.is_none()
     }
 }

@@ -1,8 +1,8 @@
 //! What is done about lost workers and failed tasks, and how a generation and a job end.
-use super::{Action, Coordinator, Intent, Phase, Then};
+use super::{Action, Coordinator, Intent, Phase, Reply, Then};
 use crate::coordinator::place;
 use crate::message::{Command, Failure};
-use millstream_api::wire::JobState;
+use millstream_api::wire::{ErrorBody, JobState, RescaleState};
 
 impl Coordinator {
     pub(super) fn lost(&mut self, now_ms: i64, worker: &str, incarnation: u64, out: &mut Vec<Action>) {
@@ -49,9 +49,6 @@ impl Coordinator {
         if matches!(&self.intent, Some(Intent::Rescale { to }) if *to != self.parallelism) {
             self.fail_rescale(&reason); // Its savepoint is not complete: the job goes on as it was.
         }
-        if self.live.is_some() {
-            self.fail_rescale(); // The checkpoint knows what had moved by then; the tasks will be as many as before.
-        }
         self.failures.push_back(now_ms);
         self.failures.retain(|at| now_ms.saturating_sub(*at) <= window);
         let limit = self.config.job.restart_max_failures as usize;
@@ -72,7 +69,12 @@ impl Coordinator {
         if let Some(epoch) = self.round.as_ref().map(|round| round.epoch) {
             self.drop_round(epoch, "the job went back to its last checkpoint", out);
         }
-        self.live = None;
+        for id in std::mem::take(&mut self.savepoints_wanted) {
+            let error = "the savepoint could not begin: the tasks were stopped; ask again".to_owned();
+            out.push(Action::Answer { id, reply: Box::new(Reply::Refused(503, ErrorBody { error })) });
+        }
+        let state = if then == Then::Deploy { RescaleState::Failed } else { RescaleState::Cancelled };
+        self.end_live(state);
         self.send_all(|generation| Command::Cancel { generation }, out);
         let hosts = place::hosts(&self.deployment);
         let waiting = hosts.into_iter().filter(|name| self.workers.contains_key(name)).collect();

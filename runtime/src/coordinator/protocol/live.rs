@@ -20,6 +20,7 @@ use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{Batching, RescaleState, RescaleStrategy};
 
 use super::{Action, Coordinator, Intent, Phase};
+use crate::coordinator::round::Purpose;
 use crate::message::live::{MovingSplit, Order, Step};
 use crate::message::{Command, StageDeployment};
 use crate::rescale::plan::{Batch, Budget};
@@ -65,19 +66,50 @@ enum At {
     /// Between two batches.
     Next,
     /// Receivers are told.
-    Awaiting { stage: usize, batch: Batch, waiting: BTreeSet<TaskId> },
+    Awaiting {
+        stage: usize,
+        batch: Batch,
+        waiting: BTreeSet<TaskId>,
+    },
     /// Donors send snapshots.
-    Copying { stage: usize, batch: Batch, waiting: BTreeSet<TaskId> },
+    Copying {
+        stage: usize,
+        batch: Batch,
+        waiting: BTreeSet<TaskId>,
+    },
     /// Waits until routers may switch.
-    Ready { stage: usize, batch: Batch },
+    Ready {
+        stage: usize,
+        batch: Batch,
+    },
     /// Routers switch, groups change their owner.
-    Flipped { stage: usize, batch: Batch, donors: BTreeSet<TaskId>, receivers: BTreeSet<TaskId>, openings: BTreeSet<Opening> },
+    Flipped {
+        stage: usize,
+        batch: Batch,
+        donors: BTreeSet<TaskId>,
+        receivers: BTreeSet<TaskId>,
+        openings: BTreeSet<Opening>,
+    },
     /// Waits until splits may change their reader.
-    ToGive { stage: usize },
-    Giving { stage: usize, donors: BTreeSet<TaskId>, splits: Vec<MovingSplit> },
-    Taking { stage: usize, splits: Vec<MovingSplit>, receivers: BTreeSet<TaskId>, openings: BTreeSet<Opening> },
+    ToGive {
+        stage: usize,
+    },
+    Giving {
+        stage: usize,
+        donors: BTreeSet<TaskId>,
+        splits: Vec<MovingSplit>,
+    },
+    Taking {
+        stage: usize,
+        splits: Vec<MovingSplit>,
+        receivers: BTreeSet<TaskId>,
+        openings: BTreeSet<Opening>,
+    },
     /// Tasks that own nothing come to their end. Output of sinks among them is shown by a checkpoint, the first of which is named.
-    Closing { tasks: BTreeSet<TaskId>, shown_by: Option<Epoch> },
+    Closing {
+        tasks: BTreeSet<TaskId>,
+        shown_by: Option<Epoch>,
+    },
 }
 
 impl Live {
@@ -147,6 +179,12 @@ impl Coordinator {
         if now_ms.saturating_sub(since_ms) < PATIENCE_MS {
             return false;
         }
+        if let Some(round) = &mut self.round
+            && let Purpose::Savepoint(id) = round.purpose
+        {
+            round.purpose = Purpose::Periodic;
+            self.savepoints_wanted.push_back(id); // Begun anew between two batches.
+        }
         self.give_up_round(epoch, "a rescale does not wait longer for its barrier", out);
         true
     }
@@ -165,7 +203,9 @@ impl Coordinator {
         let differs = |index: usize, one: &StageDeployment, two: &StageDeployment| {
             self.is_keyed(index) && one.table.owners != two.table.owners
         };
-        if let Some(stage) = current.clone().find(|(index, (one, two))| differs(*index, one, two)).map(|(index, _)| index) {
+        if let Some(stage) =
+            current.clone().find(|(index, (one, two))| differs(*index, one, two)).map(|(index, _)| index)
+        {
             return self.next_batch(now_ms, stage, out);
         }
         let readers = |stage: &StageDeployment| -> BTreeSet<(TaskId, u32)> {
@@ -187,9 +227,8 @@ impl Coordinator {
     /// Whether tasks have come to their end that were not asked to.
     fn is_input_ending(&self) -> bool {
         let Some(live) = &self.live else { return false };
-        let stays = |task: &TaskId| {
-            live.plan.target.iter().any(|stage| stage.tasks.iter().any(|placed| placed.task == *task))
-        };
+        let stays =
+            |task: &TaskId| live.plan.target.iter().any(|stage| stage.tasks.iter().any(|placed| placed.task == *task));
         self.ended.iter().any(stays)
     }
 
@@ -234,6 +273,15 @@ impl Coordinator {
             status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
             status.batches = Some(status.batches_done);
             self.totals.groups_moved += u64::from(status.groups_moved);
+        }
+    }
+
+    /// The generation is over, and the rescale with it. The checkpoint the job goes back to knows what had moved by then.
+    pub(super) fn end_live(&mut self, state: RescaleState) {
+        let Some(live) = self.live.take() else { return };
+        if let Some(status) = self.rescales.front_mut() {
+            let reason = || "its tasks were stopped; the job goes on with as many as before".to_owned();
+            (status.state, status.reason) = (state, Some(live.less.unwrap_or_else(reason)));
         }
     }
 

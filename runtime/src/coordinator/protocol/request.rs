@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
 
+use super::live::Plan;
 use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Request, Then};
 use crate::coordinator::place::StageShape;
 use crate::coordinator::round::{Purpose, RequestId};
@@ -11,7 +12,7 @@ impl Coordinator {
     pub(super) fn asked(&mut self, now_ms: i64, id: RequestId, request: Request, out: &mut Vec<Action>) {
         let result = match request {
             Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
-            Request::CancelRescale => self.ask_cancel().map(Some),
+            Request::CancelRescale => self.ask_cancel(now_ms, out).map(Some),
             Request::Savepoint => self.ask_savepoint(now_ms, id, out).map(|()| None),
             Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
         };
@@ -25,17 +26,19 @@ impl Coordinator {
     }
 
     fn ask_savepoint(&mut self, now_ms: i64, id: RequestId, out: &mut Vec<Action>) -> Result<(), (u16, String)> {
-        if !self.is_steady() {
+        if !matches!(self.phase, Phase::Running) || self.intent.is_some() {
             return Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text())));
         }
-        if let Some(round) = &mut self.round {
-            if round.purpose == Purpose::Periodic && matches!(round.step, crate::coordinator::round::Step::Cutting(_)) {
-                round.purpose = Purpose::Savepoint(id);
-                return Ok(());
-            }
-            return Err((409, "a checkpoint is just being committed; ask again in a moment".into()));
+        if let Some(round) = &mut self.round
+            && round.purpose == Purpose::Periodic
+            && matches!(round.step, crate::coordinator::round::Step::Cutting(_))
+        {
+            round.purpose = Purpose::Savepoint(id);
+        } else if self.round.is_some() || self.is_in_flux() {
+            self.savepoints_wanted.push_back(id);
+        } else {
+            self.trigger(now_ms, Purpose::Savepoint(id), out);
         }
-        self.trigger(now_ms, Purpose::Savepoint(id), out);
         Ok(())
     }
 
@@ -44,6 +47,7 @@ impl Coordinator {
             Phase::Ended(_) | Phase::Finishing { .. } => Err((409, "the job is already over".into())),
             Phase::Running => {
                 self.fail_rescale("the job was stopped");
+                self.want_less("the job was stopped");
                 self.intent = Some(Intent::Stop { savepoint });
                 Ok(Reply::Stop)
             }
@@ -76,8 +80,7 @@ impl Coordinator {
         };
         let status = RescaleStatus {
             id: self.rescales.front().map_or(1, |last| last.id + 1),
-            // The only one there is so far, whatever was asked for.
-            strategy: RescaleStrategy::Restart,
+            strategy: request.strategy,
             from: name(&self.parallelism),
             to: name(&to),
             requested_at_ms: now_ms,
@@ -87,15 +90,26 @@ impl Coordinator {
             let done = RescaleStatus { state: RescaleState::Done, duration_ms: Some(0), ..status };
             return Ok(Reply::Rescale(done));
         }
+        if request.strategy == RescaleStrategy::Restart {
+            self.intent = Some(Intent::Rescale { to });
+        } else {
+            let target = self.target(&to).map_err(|reason| (409, reason))?;
+            self.begin_live(now_ms, Plan { target, strategy: request.strategy, batching: request.batch });
+        }
         self.rescales.push_front(status.clone());
         self.rescales.truncate(HISTORY);
-        self.intent = Some(Intent::Rescale { to });
         Ok(Reply::Rescale(status))
     }
 
-    /// Before its tasks are stopped a restart can be called off; the checkpoint under way is as good as any.
-    fn ask_cancel(&mut self) -> Result<Reply, (u16, String)> {
+    /// A live rescale stops between two batches. Before its tasks are stopped a restart can be called off; the checkpoint under
+    /// way is as good as any.
+    fn ask_cancel(&mut self, now_ms: i64, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {
         let nothing = || (409, "no rescale is under way; there is nothing to cancel".to_owned());
+        if self.live.is_some() {
+            self.want_less("cancelled on request");
+            self.drop_batch(now_ms, out);
+            return self.rescales.front().cloned().map(Reply::Rescale).ok_or_else(nothing);
+        }
         let Some(Intent::Rescale { to }) = &self.intent else { return Err(nothing()) };
         if *to == self.parallelism {
             let text =

@@ -168,7 +168,8 @@ impl Deployment {
                 running.change(Change::Forget(channels));
             }
         }
-        let (stay, leave) = std::mem::take(&mut self.deploy.peers).into_iter().partition(|peer| peers.contains(&peer.name));
+        let (stay, leave) =
+            std::mem::take(&mut self.deploy.peers).into_iter().partition(|peer| peers.contains(&peer.name));
         self.deploy.peers = stay;
         let leave: Vec<crate::message::Peer> = leave;
         leave.iter().for_each(|peer| self.hub.detach(&peer.name));

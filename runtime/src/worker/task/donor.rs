@@ -236,7 +236,8 @@ impl Task {
             } else {
                 donor.send_snapshot(store)?;
             }
-            let last = |to| (to, StatePart { version, group: 0, kind: PartKind::Last, entries: Builder::default().finish() });
+            let last =
+                |to| (to, StatePart { version, group: 0, kind: PartKind::Last, entries: Builder::default().finish() });
             donor.parts.extend(receivers.into_iter().map(last));
             donor.phase = Phase::Shipping;
         }

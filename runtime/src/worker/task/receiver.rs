@@ -14,8 +14,8 @@ use crate::message::live::{HandOver, Step};
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
 use crate::state::part;
-use crate::worker::inputs::{Inputs, Progress};
 use crate::worker::Failed;
+use crate::worker::inputs::{Inputs, Progress};
 
 /// The receiver's side of a hand-over.
 pub(super) struct Receiver {
@@ -82,7 +82,8 @@ impl Receiver {
         }
         let rows = || (0u32..).zip(groups.iter());
         let held: UInt32Array = rows().filter(|(_, group)| comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
-        let rest: UInt32Array = rows().filter(|(_, group)| !comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
+        let rest: UInt32Array =
+            rows().filter(|(_, group)| !comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
         self.held.push_back(Held::Rows(channel, port, batch.take(&held).map_err(crate::exchange::Error::from)?));
         Ok(batch.take(&rest).map_err(crate::exchange::Error::from)?)
     }

@@ -97,7 +97,8 @@ impl Coordinator {
     /// Forgets a batch whose routers have not switched.
     pub(in crate::coordinator::protocol) fn drop_batch(&mut self, now_ms: i64, out: &mut Vec<Action>) {
         let Some(live) = &self.live else { return };
-        let (At::Awaiting { stage, batch, .. } | At::Copying { stage, batch, .. } | At::Ready { stage, batch }) = &live.at
+        let (At::Awaiting { stage, batch, .. } | At::Copying { stage, batch, .. } | At::Ready { stage, batch }) =
+            &live.at
         else {
             return;
         };
@@ -193,4 +194,3 @@ impl Coordinator {
         status.pause_ms_p50 = sorted.get(sorted.len() / 2).copied();
     }
 }
-
