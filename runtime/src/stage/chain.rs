@@ -187,6 +187,22 @@ impl Chain {
         self.signal(env)
     }
 
+    /// The source has given these splits away and still reads `active`: their event time, for whoever takes them over (none
+    /// where nothing has been read, or the chain makes no watermarks). What that changes for the watermark comes out of the next
+    /// `splits`, `push` or `tick`.
+    pub fn give_splits(&mut self, splits: &[u32], active: &[u32]) -> BTreeMap<u32, Option<i64>> {
+        match self.generator() {
+            Some(generator) => generator.give(splits, active),
+            None => splits.iter().map(|split| (*split, None)).collect(),
+        }
+    }
+
+    /// The source has taken these splits over, with this event time, and now reads `active`. Gives the watermark the task stands at
+    /// from now on, lower than what it said before if a split is behind; `i64::MIN` if it has none.
+    pub fn take_splits(&mut self, splits: &BTreeMap<u32, Option<i64>>, active: &[u32]) -> i64 {
+        self.generator().map_or(i64::MIN, |generator| generator.take(splits, active))
+    }
+
     /// Time passes (any clock that does not go back), for idle splits.
     pub fn tick(&mut self, now_ms: u64, env: &mut Env<'_>) -> Result<Flow, Error> {
         if let Some(generator) = self.generator() {

@@ -13,6 +13,8 @@ use crate::stage::testing::{entries, ints, op_spec, rows_of, schema, store, time
 use crate::stage::{Error, Flow};
 use crate::state::Store;
 
+mod splits;
+
 fn input() -> SchemaRef {
     schema(&[("key", DataType::Int64), ("time", time())])
 }
@@ -181,6 +183,7 @@ fn an_idle_split_lets_go_until_it_has_rows_again() {
     task.push(&[(1, 35)], Some(1));
     task.push(&[(1, 50)], Some(1));
     assert!(task.drain().is_empty(), "split 0 is at 30");
+    task.call(|chain, env| chain.tick(6_100, env)).unwrap();
     task.call(|chain, env| chain.tick(9_000, env)).unwrap();
     assert_eq!(task.drain(), ["idle"]);
     task.push(&[(1, 60)], Some(0));
