@@ -13,6 +13,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod random;
+pub mod rescale;
 pub mod sink;
 pub mod source;
 pub mod stage;
