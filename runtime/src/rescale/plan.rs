@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_api::id::{KeyGroup, TableVersion, TaskId};
 use millstream_api::owner::OwnerTable;
 use millstream_api::wire::Batching;
+use serde::{Deserialize, Serialize};
 
 /// How much may move at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Limits {
 }
 
 /// What one task gives to another in a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
     /// Owner before.
     pub from: TaskId,

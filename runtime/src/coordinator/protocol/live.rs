@@ -23,7 +23,8 @@ use super::{Action, Coordinator, Intent, Phase};
 use crate::coordinator::round::Purpose;
 use crate::message::live::{MovingSplit, Order, Step};
 use crate::message::{Command, StageDeployment};
-use crate::rescale::plan::{Batch, Budget};
+use crate::rescale::budget::Budget;
+use crate::rescale::plan::Batch;
 
 /// How long a flip waits for a barrier on its way before the barrier is given up.
 const PATIENCE_MS: i64 = 1_000;

@@ -24,7 +24,7 @@ impl Coordinator {
         let Some(live) = &self.live else { return false };
         let (current, target) = (&self.deployment[stage].table, &live.plan.target[stage].table);
         let batch = match live.plan.strategy {
-            RescaleStrategy::AllAtOnce => plan::whole(current, target, &bytes),
+            RescaleStrategy::AllAtOnce => plan::whole_batch(current, target, &bytes),
             _ => {
                 let limits = Limits { batching: live.plan.batching, budget_bytes: live.budget.bytes() };
                 plan::next_batch(current, target, &bytes, &[], &limits)
