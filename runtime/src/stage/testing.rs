@@ -1,4 +1,6 @@
 //! What the tests of ops share: stores, batches from columns, tasks whose groups can be dealt anew.
+pub(crate) mod moving;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind};
 use proptest::prelude::*;
 
 use crate::batch::{Batch, ChangeKind};
+use crate::stage::testing::moving::{Event, World, event};
 use crate::stage::testing::{GROUPS, Plan, Stage, entries, ints, op_spec, rows_of, schema, texts};
 
 type Row = (Option<i64>, Option<i64>);
@@ -19,10 +20,15 @@ enum Step {
     Rescale(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Rows added, and which of those that are there are taken back.
+fn changes() -> impl Strategy<Value = (Vec<Row>, Vec<usize>)> {
     let row = (prop::option::weighted(0.9, 0i64..6), prop::option::weighted(0.8, -4i64..4));
+    (prop::collection::vec(row, 1..12), prop::collection::vec(0usize..100, 0..12))
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (prop::collection::vec(row, 1..12), prop::collection::vec(0usize..100, 0..12)).prop_map(|(a, b)| Step::Rows(a, b)),
+        6 => changes().prop_map(|(added, taken)| Step::Rows(added, taken)),
         1 => Just(Step::Barrier),
         1 => (1usize..4).prop_map(Step::Rescale),
     ]
@@ -89,30 +95,35 @@ fn fold(table: &mut BTreeMap<String, Vec<String>>, output: &[Batch]) -> Result<(
     Ok(())
 }
 
+/// Adds rows to those that are there, and takes some back.
+fn batch(live: &mut Vec<Row>, added: &[Row], taken: &[usize], retracting: bool) -> Batch {
+    let mut rows: Vec<(Row, ChangeKind)> = added.iter().map(|row| (*row, ChangeKind::Insert)).collect();
+    live.extend(added);
+    for which in taken.iter().filter(|_| retracting) {
+        if !live.is_empty() {
+            let kind = if which % 2 == 0 { ChangeKind::Delete } else { ChangeKind::UpdateBefore };
+            rows.push((live.swap_remove(which % live.len()), kind));
+        }
+    }
+    let columns = vec![
+        ints(rows.iter().map(|row| row.0.0).collect()),
+        ints(rows.iter().map(|row| row.0.1).collect()),
+        texts(rows.iter().map(|row| text(row.0.1)).collect()),
+    ];
+    let kinds = retracting.then(|| rows.iter().map(|row| row.1 as u8).collect());
+    let group = |row: &(Row, _)| row.0.0.map_or(0, |key| key as KeyGroup % GROUPS);
+    let groups = Some(rows.iter().map(group).collect());
+    Batch { kinds, groups, ..Batch::inserts(RecordBatch::try_new(input(), columns).unwrap()) }
+}
+
 fn check(steps: &[Step], retracting: bool, cache_bytes: usize) -> Result<(), TestCaseError> {
     let mut stage = Stage::new(plan(retracting, cache_bytes), 2);
     let (mut live, mut table) = (Vec::<Row>::new(), BTreeMap::new());
     for step in steps {
         match step {
             Step::Rows(added, taken) => {
-                let mut rows: Vec<(Row, ChangeKind)> = added.iter().map(|row| (*row, ChangeKind::Insert)).collect();
-                live.extend(added);
-                for which in taken.iter().filter(|_| retracting) {
-                    if !live.is_empty() {
-                        let kind = if which % 2 == 0 { ChangeKind::Delete } else { ChangeKind::UpdateBefore };
-                        rows.push((live.swap_remove(which % live.len()), kind));
-                    }
-                }
-                let columns = vec![
-                    ints(rows.iter().map(|row| row.0.0).collect()),
-                    ints(rows.iter().map(|row| row.0.1).collect()),
-                    texts(rows.iter().map(|row| text(row.0.1)).collect()),
-                ];
-                let kinds: Vec<u8> = rows.iter().map(|row| row.1 as u8).collect();
-                let group = |row: &(Row, _)| row.0.0.map_or(0, |key| key as KeyGroup % GROUPS);
-                let groups: Vec<KeyGroup> = rows.iter().map(group).collect();
-                let batch = RecordBatch::try_new(input(), columns).unwrap();
-                stage.push(0, &batch, retracting.then_some(&kinds), &groups);
+                let Batch { rows, kinds, groups, .. } = batch(&mut live, added, taken, retracting);
+                stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
             }
             Step::Barrier => stage.finish(),
             Step::Rescale(tasks) => stage.rescale(*tasks),
@@ -141,5 +152,23 @@ proptest! {
         cache_bytes in prop::sample::select(vec![0, 700, 1 << 20]),
     ) {
         check(&steps, retracting, cache_bytes)?;
+    }
+
+    #[test]
+    fn groups_that_move_leave_no_trace_in_the_changelog(
+        events in prop::collection::vec(event(changes()), 1..40),
+        retracting in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 1200, 1 << 20]),
+    ) {
+        let mut world = World::of(plan(retracting, cache_bytes));
+        let mut live = Vec::new();
+        for event in &events {
+            match event {
+                Event::Rows((added, taken)) => world.push(0, &batch(&mut live, added, taken, retracting)),
+                other => world.step(other),
+            }
+        }
+        let [moved, rested] = world.end().map(|said| said.by_key(0));
+        prop_assert_eq!(moved, rested);
     }
 }

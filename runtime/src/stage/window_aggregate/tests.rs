@@ -7,6 +7,8 @@ use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind, WindowSpec, Wi
 use proptest::prelude::*;
 use std::sync::Arc;
 
+use crate::batch::Batch;
+use crate::stage::testing::moving::{Event, World, event};
 use crate::stage::testing::{GROUPS, Plan, Stage, entries, ints, op_spec, rows_of, schema, texts, time, times};
 
 #[derive(Debug, Clone)]
@@ -29,12 +31,16 @@ fn group(key: Option<i64>) -> KeyGroup {
     key.map_or(0, |key| key.rem_euclid(i64::from(GROUPS)) as KeyGroup)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn rows() -> impl Strategy<Value = Vec<Row>> {
     let row =
         (prop::option::weighted(0.9, -6i64..6), 0i64..60, prop::option::weighted(0.8, -5i64..5), any::<Option<bool>>());
     let row = row.prop_map(|(key, time, value, keep)| Row { key, time, value, keep });
+    prop::collection::vec(row, 1..20)
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => prop::collection::vec(row, 1..20).prop_map(Step::Rows),
+        6 => rows().prop_map(Step::Rows),
         4 => (0usize..4, 0i64..15).prop_map(|(task, by)| Step::Watermark(task, by)),
         1 => Just(Step::Barrier),
         1 => (1usize..4).prop_map(Step::Rescale),
@@ -176,6 +182,27 @@ proptest! {
     ) {
         let [got, want] = run(&steps, plan(size, slide, by_text, cache_bytes), (size, slide), by_text);
         prop_assert_eq!(got, want);
+    }
+
+    #[test]
+    fn groups_that_move_have_the_windows_of_those_that_stay(
+        events in prop::collection::vec(event(rows()), 1..40),
+        (size, slide) in prop::sample::select(vec![(10, 10), (10, 5), (12, 3), (1, 1)]),
+        by_text in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 2000, 1 << 20]),
+    ) {
+        let mut world = World::of(plan(size, slide, by_text, cache_bytes));
+        for event in &events {
+            match event {
+                Event::Rows(rows) => {
+                    let groups = Some(rows.iter().map(|row| group(row.key)).collect());
+                    world.push(0, &Batch { groups, ..Batch::inserts(batch(rows)) });
+                }
+                other => world.step(other),
+            }
+        }
+        let [moved, rested] = world.end().map(|said| said.sorted());
+        prop_assert_eq!(moved, rested);
     }
 }
 

@@ -5,6 +5,8 @@ use millstream_sql::Expr;
 use millstream_sql::graph::OpKind;
 use proptest::prelude::*;
 
+use crate::batch::Batch;
+use crate::stage::testing::moving::{Event, World, event};
 use crate::stage::testing::{GROUPS, Plan, Stage, bools, entries, ints, op_spec, rows_of, schema, time, times};
 use crate::stage::{EMIT_ROWS, Flow};
 
@@ -24,11 +26,16 @@ enum Step {
     Rescale(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// A port and rows.
+fn arrivals() -> impl Strategy<Value = (usize, Vec<Row>)> {
     let row = (prop::option::weighted(0.9, 0i64..5), 0i64..4, 1i64..3, prop::bool::weighted(0.8));
     let row = row.prop_map(|(key, at, size, keep)| Row { key, start: at * 5, end: (at + size) * 5, keep });
+    (0usize..2, prop::collection::vec(row, 1..10))
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0usize..2, prop::collection::vec(row, 1..10)).prop_map(|(port, rows)| Step::Rows(port, rows)),
+        6 => arrivals().prop_map(|(port, rows)| Step::Rows(port, rows)),
         4 => (0usize..4, 0i64..5).prop_map(|(task, by)| Step::Watermark(task, by)),
         1 => Just(Step::Barrier),
         1 => (1usize..4).prop_map(Step::Rescale),
@@ -140,6 +147,25 @@ proptest! {
     ) {
         let [got, want] = run(&steps, residual, cache_bytes);
         prop_assert_eq!(got, want);
+    }
+
+    #[test]
+    fn groups_that_move_are_joined_like_those_that_stay(
+        events in prop::collection::vec(event(arrivals()), 1..40),
+        cache_bytes in prop::sample::select(vec![0, 4000, 1 << 20]),
+    ) {
+        let mut world = World::of(plan(false, cache_bytes));
+        for event in &events {
+            match event {
+                Event::Rows((port, rows)) => {
+                    let groups = Some(rows.iter().map(group).collect());
+                    world.push(*port, &Batch { groups, ..Batch::inserts(batch(rows)) });
+                }
+                other => world.step(other),
+            }
+        }
+        let [moved, rested] = world.end().map(|said| said.sorted());
+        prop_assert_eq!(moved, rested);
     }
 }
 
