@@ -45,9 +45,7 @@ impl Coordinator {
         self.ended.clear();
         self.last_round_at_ms = now_ms;
         let deploy = self.describe(self.last.as_ref().map(|(_, from)| from.clone()));
-        for worker in self.workers.values_mut() {
-            worker.metrics.clear();
-        }
+        self.forget_measured();
         for worker in &hosts {
             out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
         }
