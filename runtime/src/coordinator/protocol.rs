@@ -25,6 +25,7 @@ mod deploy;
 mod event;
 mod failure;
 mod request;
+mod target;
 
 pub use event::{Action, Event, Reply, Request};
 

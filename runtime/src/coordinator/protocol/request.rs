@@ -74,15 +74,28 @@ impl Coordinator {
             let names = self.config.stages.iter().map(|stage| stage.name.clone());
             names.zip(numbers.iter().copied()).collect()
         };
+        // Every rescale is carried out as a restart so far, whatever was asked for; only a dry run speaks of the other ways.
+        let strategy = if request.dry_run { request.strategy } else { RescaleStrategy::Restart };
+        let target = self.target(request, &to)?;
+        let estimate = self.estimate(&RescaleRequest { strategy, ..request.clone() }, &target);
         let status = RescaleStatus {
             id: self.rescales.front().map_or(1, |last| last.id + 1),
-            // The only one there is so far, whatever was asked for.
-            strategy: RescaleStrategy::Restart,
+            strategy,
             from: name(&self.parallelism),
             to: name(&to),
             requested_at_ms: now_ms,
+            estimate: Some(estimate),
             ..RescaleStatus::default()
         };
+        if request.dry_run {
+            let (id, state) = (0, RescaleState::Planned);
+            return Ok(Reply::Rescale(RescaleStatus { id, state, groups_moved_min: estimate.groups_min, ..status }));
+        }
+        if !request.tables.is_empty() || !request.rebalance.is_empty() {
+            let text =
+                "owner tables and rebalances need a live rescale, which this version only plans; ask for a dry run";
+            return Err((400, text.into()));
+        }
         if to == self.parallelism {
             let done = RescaleStatus { state: RescaleState::Done, duration_ms: Some(0), ..status };
             return Ok(Reply::Rescale(done));
@@ -129,7 +142,7 @@ impl Coordinator {
         Err((400, refused))
     }
 
-    fn no_such_stage(&self, name: &str) -> String {
+    pub(super) fn no_such_stage(&self, name: &str) -> String {
         let names: Vec<&str> = self.config.stages.iter().map(|stage| stage.name.as_str()).collect();
         format!("there is no stage {name}; the stages are {}", names.join(", "))
     }
