@@ -138,16 +138,8 @@ pub enum JobCommand {
     Checkpoints { job: Option<String> },
     /// Take a savepoint and print where it is
     Savepoint { job: Option<String> },
-    /// Change the parallelism of stages
-    Rescale {
-        job: Option<String>,
-        /// STAGE=TASKS, may be given several times
-        #[arg(long = "stage", value_name = "STAGE=TASKS", required = true)]
-        stages: Vec<String>,
-        /// Return at once instead of when tasks run again
-        #[arg(long)]
-        no_wait: bool,
-    },
+    /// Change the parallelism of stages, or who owns what at the same parallelism
+    Rescale(RescaleArgs),
     /// Stop the job
     Stop {
         job: Option<String>,
@@ -155,6 +147,55 @@ pub enum JobCommand {
         #[arg(long)]
         savepoint: bool,
     },
+}
+
+#[derive(ClapArgs)]
+pub struct RescaleArgs {
+    pub job: Option<String>,
+    /// STAGE=TASKS, may be given several times
+    #[arg(long = "stage", value_name = "STAGE=TASKS", required_unless_present_any = ["rebalance", "table", "cancel"])]
+    pub stages: Vec<String>,
+    /// Spread the key groups of a stage by the load measured, may be given several times
+    #[arg(long, value_name = "STAGE")]
+    pub rebalance: Vec<String>,
+    /// JSON: by stage, the task that is to own each key group
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
+    /// How
+    #[arg(long, value_enum, default_value_t = Strategy::Incremental)]
+    pub strategy: Strategy,
+    /// How many key groups move at a time
+    #[arg(long, value_enum, default_value_t = Batch::Auto)]
+    pub batch: Batch,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// End the rescale under way; what has moved stays where it is
+    #[arg(long, conflicts_with_all = ["stages", "rebalance", "table", "strategy", "batch", "dry_run"])]
+    pub cancel: bool,
+    /// Return at once instead of when the rescale is over
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Strategy {
+    /// Live: key groups move in batches while everything else goes on
+    Incremental,
+    /// Live, all key groups in one batch
+    AllAtOnce,
+    /// Savepoint, stop, redeploy, restore
+    Restart,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Batch {
+    /// As many bytes as the pauses seen allow
+    Auto,
+    /// One key group, then the next
+    Fluid,
+    /// One key group a task at a time
+    Batched,
 }
 
 #[derive(ClapArgs)]

@@ -254,11 +254,11 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// `millstream job ARGS... --workdir DIR --json` as one JSON value.
+/// `millstream job ARGS... --workdir DIR --json`: the last of the objects it says.
 fn ask(job: &Job, args: &[&str]) -> Result<serde_json::Value> {
     let workdir = text(job.workdir().path());
     let done = millstream(&[&["job"], args, &["--workdir", &workdir, "--json"]].concat())?.success()?;
-    Ok(serde_json::from_str(done.stdout.trim())?)
+    Ok(serde_json::from_str(done.stdout.lines().last().unwrap_or_default())?)
 }
 
 #[tokio::test]

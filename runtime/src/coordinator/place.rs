@@ -120,9 +120,17 @@ fn roomiest(workers: &[Register], free: &BTreeMap<&str, u32>, load: &BTreeMap<St
 
 fn table(before: &Before, ids: &[TaskId], key_groups: u32) -> OwnerTable {
     match &before.table {
+        // With the tasks there were, who owns what was decided by load or by a person, and is not for a recovery to undo.
+        Some(table) if same_tasks(before, ids) && table.owners.iter().all(|owner| ids.contains(owner)) => {
+            OwnerTable { version: table.version + 1, owners: table.owners.clone() }
+        }
         Some(table) => table.rebalance_sticky(ids),
         None => OwnerTable::initial(ids, key_groups),
     }
+}
+
+fn same_tasks(before: &Before, ids: &[TaskId]) -> bool {
+    before.tasks.len() == ids.len() && before.tasks.iter().all(|placed| ids.contains(&placed.task))
 }
 
 fn splits(shape: &StageShape, before: &Before, ids: &[TaskId]) -> Vec<(TaskId, Split)> {

@@ -28,6 +28,7 @@ mod failure;
 mod live;
 mod measure;
 mod request;
+mod target;
 
 pub use event::{Action, Event, Reply, Request};
 

@@ -71,16 +71,20 @@ pub fn estimate(
     }
 }
 
-/// Several stages, one after the other.
-pub fn total(stages: &[RescaleEstimate]) -> RescaleEstimate {
-    stages.iter().fold(RescaleEstimate::default(), |sum, one| RescaleEstimate {
+/// Several stages: live ones one after the other, while a restart is one for all.
+pub fn total(stages: &[RescaleEstimate], strategy: RescaleStrategy) -> RescaleEstimate {
+    let sum = stages.iter().fold(RescaleEstimate::default(), |sum, one| RescaleEstimate {
         groups: sum.groups.saturating_add(one.groups),
         groups_min: sum.groups_min.saturating_add(one.groups_min),
         bytes: sum.bytes.saturating_add(one.bytes),
         bytes_min: sum.bytes_min.saturating_add(one.bytes_min),
         duration_ms: sum.duration_ms.saturating_add(one.duration_ms),
         pause_ms: sum.pause_ms.max(one.pause_ms),
-    })
+    });
+    match strategy {
+        RescaleStrategy::Restart => RescaleEstimate { duration_ms: sum.pause_ms, ..sum },
+        RescaleStrategy::Incremental | RescaleStrategy::AllAtOnce => sum,
+    }
 }
 
 /// Most bytes that one task sends or receives.

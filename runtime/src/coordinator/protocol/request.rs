@@ -78,23 +78,37 @@ impl Coordinator {
             let names = self.config.stages.iter().map(|stage| stage.name.clone());
             names.zip(numbers.iter().copied()).collect()
         };
+        let target = self.target(request, &to)?;
+        let estimate = self.estimate(request, &target);
         let status = RescaleStatus {
             id: self.rescales.front().map_or(1, |last| last.id + 1),
             strategy: request.strategy,
             from: name(&self.parallelism),
             to: name(&to),
             requested_at_ms: now_ms,
+            estimate: Some(estimate),
             ..RescaleStatus::default()
         };
-        if to == self.parallelism {
+        if request.dry_run {
+            let (id, state) = (0, RescaleState::Planned);
+            return Ok(Reply::Rescale(RescaleStatus { id, state, groups_moved_min: estimate.groups_min, ..status }));
+        }
+        let is_restart = request.strategy == RescaleStrategy::Restart;
+        if is_restart && !(request.tables.is_empty() && request.rebalance.is_empty()) {
+            let text = "a restart spreads key groups evenly; owner tables and rebalances need a live strategy";
+            return Err((400, text.into()));
+        }
+        if target.stages == self.deployment {
             let done = RescaleStatus { state: RescaleState::Done, duration_ms: Some(0), ..status };
             return Ok(Reply::Rescale(done));
         }
-        if request.strategy == RescaleStrategy::Restart {
+        let status = RescaleStatus { groups_moved_min: estimate.groups_min, batches: None, ..status };
+        if is_restart {
             self.intent = Some(Intent::Rescale { to });
         } else {
-            let target = self.target(&to).map_err(|reason| (409, reason))?;
-            self.begin_live(now_ms, Plan { target, strategy: request.strategy, batching: request.batch });
+            self.next_task = target.next_task;
+            let (strategy, batching) = (request.strategy, request.batch);
+            self.begin_live(now_ms, Plan { target: target.stages, strategy, batching });
         }
         self.rescales.push_front(status.clone());
         self.rescales.truncate(HISTORY);
@@ -143,7 +157,7 @@ impl Coordinator {
         Err((400, refused))
     }
 
-    fn no_such_stage(&self, name: &str) -> String {
+    pub(super) fn no_such_stage(&self, name: &str) -> String {
         let names: Vec<&str> = self.config.stages.iter().map(|stage| stage.name.as_str()).collect();
         format!("there is no stage {name}; the stages are {}", names.join(", "))
     }

@@ -42,8 +42,10 @@ fn nothing_to_move_takes_no_time_without_a_restart() {
 #[test]
 fn stages_follow_each_other() {
     let one = RescaleEstimate { groups: 1, groups_min: 1, bytes: 5, bytes_min: 4, duration_ms: 100, pause_ms: 30 };
-    let sum = total(&[one, RescaleEstimate { pause_ms: 70, ..one }]);
+    let stages = [one, RescaleEstimate { pause_ms: 70, ..one }];
     let expected =
         RescaleEstimate { groups: 2, groups_min: 2, bytes: 10, bytes_min: 8, duration_ms: 200, pause_ms: 70 };
-    assert_eq!(sum, expected);
+    assert_eq!(total(&stages, RescaleStrategy::Incremental), expected);
+    let restart = RescaleEstimate { duration_ms: 70, ..expected };
+    assert_eq!(total(&stages, RescaleStrategy::Restart), restart, "the workers restore side by side");
 }

@@ -1,5 +1,5 @@
 //! One batch: key groups of one stage that change their owners together, as one version of its owner table.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use millstream_api::id::TaskId;
 use millstream_api::wire::RescaleStrategy;
@@ -44,19 +44,6 @@ impl Coordinator {
     fn hand_over(&self, stage: usize, batch: &Batch) -> HandOver {
         let ahead = self.live.as_ref().is_some_and(|live| live.plan.strategy != RescaleStrategy::AllAtOnce);
         HandOver { stage, version: batch.table.version, moves: batch.moves.clone(), ahead }
-    }
-
-    /// Bytes of each key group of a stage: what its owner reports, evenly.
-    fn group_bytes(&self, stage: usize) -> Vec<u64> {
-        let reports = self.reports();
-        let table = &self.deployment[stage].table;
-        let mut counts: BTreeMap<TaskId, u64> = BTreeMap::new();
-        table.owners.iter().for_each(|owner| *counts.entry(*owner).or_default() += 1);
-        let of = |owner: &TaskId| {
-            let bytes = reports.get(owner).map_or(0, |report| report.state_bytes);
-            bytes / counts.get(owner).copied().unwrap_or(1).max(1)
-        };
-        table.owners.iter().map(of).collect()
     }
 
     pub(super) fn awaiting(&mut self, now_ms: i64, task: TaskId, version: u64, out: &mut Vec<Action>) {
@@ -163,7 +150,8 @@ impl Coordinator {
             {
                 let groups: usize = batch.moves.iter().map(|give| give.groups.len()).sum();
                 self.deployment[*stage].table = batch.table.clone();
-                live.budget.observe(now_ms.saturating_sub(live.since_ms).unsigned_abs());
+                let largest = batch.largest_transfer(&[]);
+                live.budget.observe(now_ms.saturating_sub(live.since_ms).unsigned_abs(), largest);
                 self.note_batch(groups as u32);
             }
             At::Taking { stage, splits, receivers, openings } if receivers.is_empty() && openings.is_empty() => {

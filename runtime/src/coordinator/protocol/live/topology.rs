@@ -1,5 +1,5 @@
 //! Tasks that join and leave.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use millstream_api::id::TaskId;
 
@@ -8,7 +8,7 @@ use crate::coordinator::place;
 use crate::coordinator::protocol::Action;
 use crate::coordinator::round::Purpose;
 use crate::message::live::Order;
-use crate::message::{Command, StageDeployment};
+use crate::message::Command;
 
 impl Coordinator {
     /// Has the tasks that join built, and room made for their channels.
@@ -141,31 +141,5 @@ impl Coordinator {
         if let Some(status) = self.rescales.front_mut() {
             status.step = step.to_owned();
         }
-    }
-
-    /// What each stage is to come to at these parallelisms, from where it is now.
-    pub(in crate::coordinator::protocol) fn target(&mut self, to: &[u32]) -> Result<Vec<StageDeployment>, String> {
-        let workers: Vec<_> = self.workers.values().map(|worker| worker.register.clone()).collect();
-        let (mut load, mut next_task) = (BTreeMap::new(), self.next_task);
-        let mut target = Vec::new();
-        for ((shape, current), parallelism) in self.config.stages.iter().zip(&self.deployment).zip(to) {
-            if current.tasks.len() == *parallelism as usize {
-                for placed in &current.tasks {
-                    *load.entry(placed.worker.clone()).or_default() += 1;
-                }
-                target.push(current.clone());
-                continue;
-            }
-            let before = place::Before {
-                tasks: current.tasks.clone(),
-                table: Some(current.table.clone()),
-                splits: current.splits.clone(),
-            };
-            let key_groups = self.config.job.key_groups;
-            let request = place::Request { parallelism: *parallelism, key_groups, workers: &workers };
-            target.push(place::stage(shape, &before, &request, &mut load, &mut next_task)?);
-        }
-        self.next_task = next_task;
-        Ok(target)
     }
 }

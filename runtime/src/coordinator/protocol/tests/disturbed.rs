@@ -1,4 +1,6 @@
 //! Lost workers, failed tasks, checkpoints that do not come about, and reports of what is over.
+use millstream_api::owner::OwnerTable;
+
 use super::*;
 
 /// Brings a job to a phase, loses worker `w1` there, and lists what is done about it.
@@ -187,4 +189,18 @@ fn reports_of_what_is_over_do_nothing() {
     assert!(desk.on(said).is_empty(), "of another incarnation");
     assert_eq!(desk.state(), JobState::Running);
     assert_eq!(desk.cut(1), ["store e1"], "the checkpoint is untouched");
+}
+
+#[test]
+fn a_recovery_keeps_the_owners_that_load_or_a_person_chose() {
+    let mut desk = Desk::running();
+    let tasks: Vec<_> = desk.coordinator.deployment[1].tasks.iter().map(|placed| placed.task).collect();
+    let chosen = vec![tasks[0], tasks[1], tasks[1], tasks[1], tasks[1], tasks[1], tasks[1], tasks[1]];
+    desk.coordinator.deployment[1].table = OwnerTable { version: 7, owners: chosen.clone() };
+    desk.after(1000);
+    desk.cut(1);
+    desk.stored(1);
+    desk.on(Event::Registered(register("w1", 2, 1)));
+    desk.cancelled();
+    assert_eq!(desk.coordinator.deployment[1].table, OwnerTable { version: 8, owners: chosen });
 }
