@@ -290,3 +290,20 @@ fn a_window_fires_for_the_groups_that_are_here() {
         assert_eq!(entries(&mut *stage.tasks[0].store).len(), usize::from(GROUPS), "state is left behind");
     }
 }
+
+#[test]
+fn entries_of_a_group_on_its_way_back_are_not_removed() {
+    let mut stage = Stage::new(plan(10, 10, false, 1 << 20), 1);
+    let rows = [1, 2].map(|key| Row { key: Some(key), time: 3, value: None, keep: None });
+    stage.push(0, &batch(&rows), None, &[1, 2]);
+    stage.finish();
+    let away = stage.tasks[0].disown(&[1]);
+    // The group is here, but not yet the task's.
+    let changes = away.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+    stage.tasks[0].store.write(changes).unwrap();
+    stage.tasks[0].watermark(10);
+    assert_eq!(counted(&mut stage.tasks[0]), [("2".into(), "1".into())]);
+    stage.tasks[0].adopt(&[1], Vec::new());
+    stage.tasks[0].watermark(11);
+    assert_eq!(counted(&mut stage.tasks[0]), [("1".into(), "1".into())]);
+}
