@@ -163,3 +163,6 @@ pub(crate) fn pending(
     }
     Ok(times)
 }
+
+#[cfg(test)]
+mod tests;

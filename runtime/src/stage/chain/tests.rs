@@ -289,3 +289,14 @@ proptest! {
         prop_assert_eq!(moved, rested);
     }
 }
+
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "groups that have left before")]
+fn a_group_cannot_leave_twice() {
+    let mut task = Task::new(&two_aggregates());
+    task.call(|chain, env| chain.disown(&[1], env)).unwrap();
+    task.call(|chain, env| chain.adopt(&[1], env)).unwrap();
+    task.call(|chain, env| chain.disown(&[1], env)).unwrap();
+    _ = task.call(|chain, env| chain.disown(&[1], env));
+}

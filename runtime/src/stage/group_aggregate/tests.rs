@@ -172,3 +172,47 @@ proptest! {
         prop_assert_eq!(moved, rested);
     }
 }
+
+#[test]
+fn a_group_that_comes_back_is_looked_up_and_no_other_is() {
+    let mut stage = Stage::new(plan(true, 1 << 20), 1);
+    let mut live = Vec::new();
+    let mut push = |stage: &mut Stage, rows: &[Row]| {
+        let Batch { rows, kinds, groups, .. } = batch(&mut live, rows, &[], true);
+        stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
+        stage.tasks[0].drain()
+    };
+    push(&mut stage, &[(Some(1), Some(5)), (Some(2), Some(6)), (Some(3), Some(7))]);
+    let entries = stage.tasks[0].disown(&[1, 3]);
+    assert_eq!(entries.len(), 2, "all that was dirty has been written");
+    assert!(stage.tasks[0].drain().is_empty());
+    stage.finish();
+    assert_eq!(stage.tasks[0].store.group_bytes(1).unwrap(), 0, "what has left is not written again");
+    stage.tasks[0].adopt(&[1, 3], entries);
+    let before = stage.tasks[0].reads();
+    push(&mut stage, &[(Some(2), Some(8)), (Some(4), Some(9))]);
+    assert_eq!(stage.tasks[0].reads(), before, "the store is asked about groups that stayed");
+    assert_eq!(push(&mut stage, &[(Some(1), Some(1))])[0], "UpdateBefore 1,1,5,5,t5,5,1");
+    assert_eq!(stage.tasks[0].reads(), before + 1);
+    push(&mut stage, &[(Some(1), Some(1))]);
+    assert_eq!(stage.tasks[0].reads(), before + 1, "a key is looked up once");
+}
+
+#[test]
+fn what_groups_left_behind_goes_before_the_cache_does() {
+    // A key takes about 180 bytes: 300 fit, 400 do not, 250 do.
+    let mut stage = Stage::new(plan(false, 60_000), 1);
+    let push = |stage: &mut Stage, keys: Vec<i64>| {
+        let rows: Vec<Row> = keys.into_iter().map(|key| (Some(key), Some(1))).collect();
+        let Batch { rows, groups, .. } = batch(&mut Vec::new(), &rows, &[], false);
+        stage.push(0, &rows, None, &groups.unwrap());
+    };
+    push(&mut stage, (0..300).collect());
+    stage.tasks[0].disown(&[1, 3, 5, 7]);
+    push(&mut stage, (300..500).step_by(2).collect());
+    push(&mut stage, (0..500).step_by(2).collect());
+    assert_eq!(stage.tasks[0].reads(), 0, "the cache has been dropped");
+    push(&mut stage, (500..900).step_by(2).collect());
+    push(&mut stage, vec![0]);
+    assert_eq!(stage.tasks[0].reads(), 1, "what is too much without garbage has to go");
+}

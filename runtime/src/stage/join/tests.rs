@@ -130,3 +130,24 @@ proptest! {
         prop_assert_eq!(moved, rested);
     }
 }
+
+#[test]
+fn a_group_that_comes_back_has_the_rows_of_both_tasks() {
+    let mut stage = Stage::new(plan(false, 1 << 20), 1);
+    let push = |stage: &mut Stage, port: usize, row: Row| {
+        let Batch { rows, kinds, groups, .. } = batch(&mut Vec::new(), &[row], &[]);
+        stage.push(port, &rows, kinds.as_deref(), &groups.unwrap());
+        stage.tasks[0].drain()
+    };
+    push(&mut stage, 0, (Some(1), 7, true));
+    push(&mut stage, 0, (Some(2), 7, true));
+    let mut entries = stage.tasks[0].disown(&[1]);
+    assert_eq!(entries.len(), 1);
+    stage.finish();
+    assert_eq!(stage.tasks[0].store.group_bytes(1).unwrap(), 0, "what has left is not written again");
+    // Elsewhere the row came once more.
+    entries[0].1 = 2i64.to_be_bytes().to_vec();
+    stage.tasks[0].adopt(&[1], entries);
+    assert_eq!(push(&mut stage, 1, (Some(1), 8, true)).len(), 2);
+    assert_eq!(push(&mut stage, 1, (Some(2), 8, true)).len(), 1);
+}

@@ -188,3 +188,28 @@ fn a_join_of_many_with_many_stops_after_a_bounded_number_of_rows() {
         assert!(calls.iter().all(|rows| *rows <= EMIT_ROWS), "{calls:?}");
     }
 }
+
+#[test]
+fn rows_of_a_group_on_its_way_back_are_not_removed() {
+    for cache_bytes in [0, 1 << 20] {
+        let mut stage = Stage::new(plan(false, cache_bytes), 1);
+        let rows = [1, 2].map(|key| Row { key: Some(key), start: 0, end: 5, keep: true });
+        let groups = rows.each_ref().map(group);
+        stage.push(0, &batch(&rows), None, &groups);
+        stage.finish();
+        stage.push(1, &batch(&rows), None, &groups);
+        stage.tasks[0].call(|op, context| op.flush_groups(&[1], context)).unwrap();
+        let away = stage.tasks[0].disown(&[1]);
+        assert_eq!(away.len(), 3, "a row per side, and progress that has not changed since the barrier");
+        // The group is here, but not yet the task's.
+        let changes = away.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        stage.tasks[0].store.write(changes).unwrap();
+        stage.tasks[0].watermark(4);
+        assert_eq!(stage.tasks[0].drain(), ["Insert 0,5,2,true,0,5,2,true"]);
+        stage.tasks[0].adopt(&[1], Vec::new());
+        stage.tasks[0].watermark(5);
+        assert_eq!(stage.tasks[0].drain(), ["Insert 0,5,1,true,0,5,1,true"]);
+        stage.finish();
+        assert_eq!(entries(&mut *stage.tasks[0].store).len(), usize::from(GROUPS), "state is left behind");
+    }
+}
