@@ -1,7 +1,7 @@
 //! One turn of the loop, without a side effect.
 use std::collections::BTreeMap;
 
-use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus};
+use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStrategy, StageStatus};
 
 use super::memory::{Memory, Pending};
 use super::plan::{Mode, Plan};
@@ -38,7 +38,7 @@ impl Action {
     pub fn request(stages: &BTreeMap<String, u32>, generation: u64) -> RescaleRequest {
         RescaleRequest {
             stages: stages.clone(),
-            strategy: RescaleStrategy::Restart,
+            strategy: RescaleStrategy::Incremental,
             generation: Some(generation),
             ..RescaleRequest::default()
         }
@@ -92,12 +92,15 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event>
     for rescale in observed.rescales.iter().rev() {
         if rescale.state.is_final() && memory.rescale_id.is_none_or(|id| rescale.id > id) {
             memory.rescale_id = Some(rescale.id);
-            if let Some(duration_ms) = rescale.duration_ms {
-                memory.restart_ms = Some(i64::try_from(duration_ms).unwrap_or(i64::MAX));
+            // What a rescale costs is the time for which rows had to wait.
+            let cost_ms = match rescale.strategy {
+                RescaleStrategy::Restart => rescale.duration_ms,
+                _ => rescale.duration_ms.map(|_| rescale.pause_ms_max.unwrap_or(0)),
+            };
+            if let Some(cost_ms) = cost_ms {
+                memory.restart_ms = Some(i64::try_from(cost_ms).unwrap_or(i64::MAX));
             }
-            if matches!(rescale.state, RescaleState::Failed | RescaleState::Cancelled) {
-                memory.rescaling = None;
-            }
+            memory.rescaling = None;
             events.push(Event::Rescale(rescale.clone()));
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId};
-use millstream_sql::graph::{OpKind, StageGraph, TableSpec};
+use millstream_sql::graph::{OpKind, Partition, StageGraph, TableSpec};
 
 use super::meter::Gauge;
 use super::task::{Change, Input};
@@ -153,7 +153,7 @@ impl Deployment {
         (backend, doors, uploads): (&Arc<dyn Backend>, &mut Doors, &mut Ledger),
     ) -> Result<(), Failed> {
         let deployed = &self.deploy.stages[index];
-        let groups = deployed.table.groups_of(task);
+        let groups = if self.is_keyed(index) { deployed.table.groups_of(task) } else { Vec::new() };
         let old = manifest.and_then(|manifest| manifest.stages.iter().find(|old| old.name == deployed.name));
         let mut chain = self.chain(index)?;
         let origin = Origin {
@@ -197,6 +197,12 @@ impl Deployment {
     /// The fused ops of a stage, with the schemas of what comes in.
     fn chain(&self, index: usize) -> Result<Chain, Failed> {
         Ok(build_chain(&self.graph, index, self.deploy.job.tuning.op_cache_bytes)?)
+    }
+
+    /// Whether rows come to the stage by key, so that its tasks own key groups.
+    fn is_keyed(&self, index: usize) -> bool {
+        let mut edges = self.graph.edges.iter().filter(|edge| edge.to == index);
+        edges.any(|edge| matches!(edge.partition, Partition::Hash { .. }))
     }
 
     fn source(&self, index: usize) -> Option<&TableSpec> {

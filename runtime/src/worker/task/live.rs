@@ -82,6 +82,10 @@ impl Task {
                 true => drop(self.donors.insert(*index, id.from)),
                 false => self.inputs.open(*index, id.edge, id.from),
             }
+            if self.ending {
+                // Whoever joins behind the end of all input has nothing to send, and this task reads no more.
+                self.inputs.end(*index);
+            }
         }
         self.tell(TaskEvent::Linked { task: self.parts.task });
     }

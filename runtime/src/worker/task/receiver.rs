@@ -162,7 +162,7 @@ impl Task {
                 store.write(part::decode(&state.entries)?)?;
             }
             PartKind::Last => {
-                from.into_iter().for_each(|from| drop(receiver.sending.remove(&from)));
+                receiver.sending.retain(|donor| Some(*donor) != from);
                 if receiver.sending.is_empty() {
                     return self.welcome();
                 }

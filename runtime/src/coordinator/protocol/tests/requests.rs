@@ -140,6 +140,7 @@ fn measured(desk: &mut Desk, state_bytes: u64, busy: &[u64]) {
             state_bytes,
             store: Default::default(),
             edges: Vec::new(),
+            groups: Vec::new(),
             starved_us: 0,
         };
         desk.say(&placed.worker, Report::Metrics { generation, tasks: vec![report] });
