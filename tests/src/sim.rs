@@ -248,6 +248,7 @@ fn job(sql: String, options: &Options) -> JobSpec {
         // Far more than the faults of a run explain.
         restart_max_failures: 60,
         restart_window_ms: 3_600_000,
+        answer_timeout_ms: 600_000,
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning,

@@ -10,6 +10,7 @@
 //! generation is cancelled there; a manifest is stored only when every task's cut is in it; output is made visible only
 //! after its manifest is stored.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem::discriminant;
 
 use millstream_api::id::{Epoch, Generation, TaskId, Term};
 use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
@@ -99,6 +100,7 @@ pub struct Coordinator {
     pub(super) config: Config,
     pub(super) workers: BTreeMap<String, Worker>,
     pub(super) phase: Phase,
+    phase_since_ms: i64,
     pub(super) generation: Generation,
     pub(super) deployment: Vec<StageDeployment>,
     pub(super) parallelism: Vec<u32>,
@@ -162,6 +164,7 @@ impl Coordinator {
             config,
             workers: BTreeMap::new(),
             phase: Phase::Waiting,
+            phase_since_ms: 0,
             generation,
             deployment: Vec::new(),
             parallelism,
@@ -189,6 +192,7 @@ impl Coordinator {
     /// Takes in one fact.
     pub fn on(&mut self, now_ms: i64, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
+        let before = (discriminant(&self.phase), self.generation);
         match event {
             Event::Registered(register) => self.registered(now_ms, register, &mut out),
             Event::Lost { worker, incarnation } => self.lost(now_ms, &worker, incarnation, &mut out),
@@ -198,9 +202,12 @@ impl Coordinator {
             Event::Said { .. } => {}
             Event::Stored { epoch, result } => self.stored(now_ms, epoch, result, &mut out),
             Event::Asked { id, request } => self.asked(now_ms, id, request, &mut out),
-            Event::Tick => {}
+            Event::Tick => self.give_up_silent(now_ms, &mut out),
         }
         self.advance(now_ms, &mut out);
+        if before != (discriminant(&self.phase), self.generation) {
+            self.phase_since_ms = now_ms;
+        }
         out
     }
 

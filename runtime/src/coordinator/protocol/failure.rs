@@ -6,6 +6,32 @@ use millstream_api::wire::{ErrorBody, JobState, RescaleState};
 
 impl Coordinator {
     pub(super) fn lost(&mut self, now_ms: i64, worker: &str, incarnation: u64, out: &mut Vec<Action>) {
+        self.gone(now_ms, worker, incarnation, "was lost", out);
+    }
+
+    /// Takes as lost the workers that have not done in time what all wait for: one that hangs keeps its connection. If it comes to
+    /// itself, it ends, and may be started again.
+    pub(super) fn give_up_silent(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        let timeout = i64::try_from(self.config.job.answer_timeout_ms).unwrap_or(i64::MAX);
+        if now_ms.saturating_sub(self.phase_since_ms) <= timeout {
+            return;
+        }
+        let (task, waiting) = match &self.phase {
+            Phase::Deploying(waiting) => ("started", waiting),
+            Phase::Cancelling { waiting, .. } => ("cancelled", waiting),
+            Phase::Finishing { waiting, .. } => ("ended", waiting),
+            Phase::Waiting | Phase::Running | Phase::Ended(_) => return,
+        };
+        let reason = format!("has not {task} its tasks within {} s", timeout / 1000);
+        for worker in waiting.clone() {
+            let Some(incarnation) = self.workers.get(&worker).map(|known| known.register.incarnation) else { continue };
+            out.push(Action::Tell(format!("worker {worker} {reason} and is taken as lost")));
+            out.push(Action::Send { worker: worker.clone(), command: Command::Finish { clean: false } });
+            self.gone(now_ms, &worker, incarnation, &reason, out);
+        }
+    }
+
+    fn gone(&mut self, now_ms: i64, worker: &str, incarnation: u64, reason: &str, out: &mut Vec<Action>) {
         if !self.knows(worker, incarnation) {
             return;
         }
@@ -21,7 +47,7 @@ impl Coordinator {
         let name = worker.to_owned();
         match &mut self.phase {
             Phase::Deploying(_) | Phase::Running if hosted => {
-                self.recover(now_ms, format!("worker {worker} was lost"), out)
+                self.recover(now_ms, format!("worker {worker} {reason}"), out)
             }
             Phase::Cancelling { waiting, .. } => {
                 waiting.remove(&name);

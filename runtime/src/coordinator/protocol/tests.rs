@@ -34,6 +34,7 @@ fn job() -> JobSpec {
         checkpoint_keep: 2,
         restart_max_failures: 3,
         restart_window_ms: 60_000,
+        answer_timeout_ms: 9_000,
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning: Tuning::default(),
