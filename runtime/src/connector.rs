@@ -28,6 +28,13 @@ pub struct ConnectorDoc {
 /// All connectors, by name.
 pub fn all() -> Vec<ConnectorDoc> {
     vec![
+        ConnectorDoc {
+            name: "bench",
+            doc: "Numbered records on schedule, and the check and latency of what becomes of them: for `millstream bench \
+                  rescale`.",
+            source: Some(source::bench::options()),
+            sink: Some(sink::bench::options()),
+        },
         ConnectorDoc { name: "blackhole", doc: "Takes rows and forgets them.", source: None, sink: Some(&[]) },
         ConnectorDoc {
             name: "datagen",
@@ -68,6 +75,7 @@ pub enum Role {
 /// The source connector of this name.
 pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
     match name {
+        "bench" => Some(Arc::new(source::bench::Bench)),
         "datagen" => Some(Arc::new(source::datagen::Datagen)),
         "filesystem" => Some(Arc::new(source::filesystem::Filesystem)),
         "nexmark" => Some(Arc::new(source::nexmark::Nexmark)),
@@ -78,6 +86,7 @@ pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
 /// The sink connector of this name.
 pub fn sink(name: &str) -> Option<Arc<dyn sink::Connector>> {
     match name {
+        "bench" => Some(Arc::new(sink::bench::Bench)),
         "blackhole" => Some(Arc::new(sink::blackhole::Blackhole)),
         "filesystem" => Some(Arc::new(sink::filesystem::Filesystem)),
         "print" => Some(Arc::new(sink::print::Print)),
