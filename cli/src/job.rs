@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use millstream_api::wire::{CheckpointStatus, JobStatus, RescaleRequest, RescaleStatus, StageStatus};
+use millstream_api::wire::{CheckpointStatus, JobStatus, RescaleRequest, RescaleState, RescaleStatus, StageStatus};
 use millstream_operator::client::{self, Client};
 use serde::Serialize;
 
@@ -73,18 +73,18 @@ async fn ask(client: &Client, args: &JobArgs) -> Result<()> {
             let status = the_job(client, named(job)).await?;
             let request = RescaleRequest {
                 stages: parse_stages(stages)?,
-                strategy: millstream_api::wire::RescaleStrategy::default(),
                 generation: Some(status.generation),
+                ..RescaleRequest::default()
             };
             let mut rescale = client.rescale(&request).await?;
-            while !no_wait && rescale.state == "running" {
+            while !no_wait && !rescale.state.is_final() {
                 pause().await;
                 let all = client.rescales().await?;
                 let found = all.into_iter().find(|found| found.id == rescale.id);
                 rescale = found.context("the coordinator was restarted during the rescale; see `job status`")?;
             }
             show(args.json, std::slice::from_ref(&rescale), rescale_text)?;
-            if rescale.state == "failed" {
+            if rescale.state == RescaleState::Failed {
                 bail!("the rescale failed; the job goes on as it was, see `job status`");
             }
             Ok(())
@@ -181,5 +181,5 @@ fn rescale_text(rescale: &RescaleStatus) -> String {
         .collect();
     let took = rescale.duration_ms.map_or_else(String::new, |ms| format!("  {ms} ms"));
     let moved = format!("{} key groups moved, {} had to", rescale.groups_moved, rescale.groups_moved_min);
-    format!("rescale {}  {}  {}{took}  {moved}", rescale.id, rescale.state, changes.join(", "))
+    format!("rescale {}  {}  {}{took}  {moved}", rescale.id, rescale.state.name(), changes.join(", "))
 }

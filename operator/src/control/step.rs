@@ -1,7 +1,7 @@
 //! One turn of the loop, without a side effect.
 use std::collections::BTreeMap;
 
-use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStrategy, StageStatus};
+use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus};
 
 use super::memory::{Memory, Pending};
 use super::plan::{Mode, Plan};
@@ -36,7 +36,12 @@ pub enum Action {
 impl Action {
     /// The request behind [`Action::Rescale`].
     pub fn request(stages: &BTreeMap<String, u32>, generation: u64) -> RescaleRequest {
-        RescaleRequest { stages: stages.clone(), strategy: RescaleStrategy::Restart, generation: Some(generation) }
+        RescaleRequest {
+            stages: stages.clone(),
+            strategy: RescaleStrategy::Restart,
+            generation: Some(generation),
+            ..RescaleRequest::default()
+        }
     }
 }
 
@@ -85,12 +90,12 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event>
         events.push(Event::Checkpoint(checkpoint.clone()));
     }
     for rescale in observed.rescales.iter().rev() {
-        if rescale.state != "running" && memory.rescale_id.is_none_or(|id| rescale.id > id) {
+        if rescale.state.is_final() && memory.rescale_id.is_none_or(|id| rescale.id > id) {
             memory.rescale_id = Some(rescale.id);
             if let Some(duration_ms) = rescale.duration_ms {
                 memory.restart_ms = Some(i64::try_from(duration_ms).unwrap_or(i64::MAX));
             }
-            if rescale.state == "failed" {
+            if matches!(rescale.state, RescaleState::Failed | RescaleState::Cancelled) {
                 memory.rescaling = None;
             }
             events.push(Event::Rescale(rescale.clone()));

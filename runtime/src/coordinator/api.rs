@@ -73,6 +73,7 @@ pub fn router(calls: mpsc::Sender<Call>, token: &str) -> Router {
         .route("/api/v1/checkpoints", get(checkpoints))
         .route("/api/v1/savepoints", post(savepoint))
         .route("/api/v1/rescale", post(rescale))
+        .route("/api/v1/rescale/cancel", post(cancel_rescale))
         .route("/api/v1/rescales", get(rescales))
         .route("/api/v1/stop", post(stop))
         .layer(middleware::from_fn_with_state(api.clone(), authorize));
@@ -90,7 +91,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         info(title = "Millstream job API", description = "One running job, served by its coordinator."),
-        paths(job, stages, checkpoints, savepoint, rescale, rescales, stop)
+        paths(job, stages, checkpoints, savepoint, rescale, cancel_rescale, rescales, stop)
     )]
     struct Document;
     Document::openapi()
@@ -151,6 +152,16 @@ async fn savepoint(State(api): State<Api>) -> Result<Json<CheckpointStatus>, Ref
 async fn rescale(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<RescaleStatus>, Refused> {
     let request = parse(&body)?;
     match api.ask(|reply| Call::Change(Request::Rescale(request), reply)).await? {
+        Reply::Rescale(status) => Ok(Json(status)),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
+/// Ends the rescale under way at its next settled point; watch it under /api/v1/rescales.
+#[utoipa::path(post, path = "/api/v1/rescale/cancel",
+    responses((status = 200, body = RescaleStatus), (status = 409, body = ErrorBody)))]
+async fn cancel_rescale(State(api): State<Api>) -> Result<Json<RescaleStatus>, Refused> {
+    match api.ask(|reply| Call::Change(Request::CancelRescale, reply)).await? {
         Reply::Rescale(status) => Ok(Json(status)),
         other => Err(Refused::from_reply(other)),
     }

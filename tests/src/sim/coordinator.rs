@@ -255,7 +255,7 @@ impl World {
             let most = stage.splits.as_ref().map_or(u32::MAX, |splits| splits.len() as u32);
             stages.insert(stage.name.clone(), to(&mut self.rng).min(most));
         }
-        let request = RescaleRequest { stages, strategy: RescaleStrategy::Restart, generation: None };
+        let request = RescaleRequest { stages, strategy: RescaleStrategy::Restart, ..RescaleRequest::default() };
         self.ask(Request::Rescale(request))
     }
 

@@ -47,7 +47,7 @@ impl Coordinator {
     pub(super) fn recover(&mut self, now_ms: i64, reason: String, out: &mut Vec<Action>) {
         let window = i64::try_from(self.config.job.restart_window_ms).unwrap_or(i64::MAX);
         if matches!(&self.intent, Some(Intent::Rescale { to }) if *to != self.parallelism) {
-            self.fail_rescale(); // Its savepoint is not complete: the job goes on as it was.
+            self.fail_rescale(&reason); // Its savepoint is not complete: the job goes on as it was.
         }
         self.failures.push_back(now_ms);
         self.failures.retain(|at| now_ms.saturating_sub(*at) <= window);

@@ -1,7 +1,7 @@
 //! Requests of people and of the autoscaler.
 use std::collections::BTreeMap;
 
-use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleStatus};
+use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
 
 use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Request, Then};
 use crate::coordinator::place::StageShape;
@@ -11,6 +11,7 @@ impl Coordinator {
     pub(super) fn asked(&mut self, now_ms: i64, id: RequestId, request: Request, out: &mut Vec<Action>) {
         let result = match request {
             Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
+            Request::CancelRescale => self.ask_cancel().map(Some),
             Request::Savepoint => self.ask_savepoint(now_ms, id, out).map(|()| None),
             Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
         };
@@ -42,13 +43,13 @@ impl Coordinator {
         match &self.phase {
             Phase::Ended(_) | Phase::Finishing { .. } => Err((409, "the job is already over".into())),
             Phase::Running => {
-                self.fail_rescale();
+                self.fail_rescale("the job was stopped");
                 self.intent = Some(Intent::Stop { savepoint });
                 Ok(Reply::Stop)
             }
             _ if savepoint => Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text()))),
             _ => {
-                self.fail_rescale();
+                self.fail_rescale("the job was stopped");
                 self.cancel(Then::Finish(JobState::Stopped), out);
                 Ok(Reply::Stop)
             }
@@ -75,23 +76,34 @@ impl Coordinator {
         };
         let status = RescaleStatus {
             id: self.rescales.front().map_or(1, |last| last.id + 1),
-            strategy: request.strategy,
+            // The only one there is so far, whatever was asked for.
+            strategy: RescaleStrategy::Restart,
             from: name(&self.parallelism),
             to: name(&to),
-            state: "running".into(),
             requested_at_ms: now_ms,
-            duration_ms: None,
-            groups_moved: 0,
-            groups_moved_min: 0,
+            ..RescaleStatus::default()
         };
         if to == self.parallelism {
-            let done = RescaleStatus { state: "done".into(), duration_ms: Some(0), ..status };
+            let done = RescaleStatus { state: RescaleState::Done, duration_ms: Some(0), ..status };
             return Ok(Reply::Rescale(done));
         }
         self.rescales.push_front(status.clone());
         self.rescales.truncate(HISTORY);
         self.intent = Some(Intent::Rescale { to });
         Ok(Reply::Rescale(status))
+    }
+
+    /// Before its tasks are stopped a restart can be called off; the checkpoint under way is as good as any.
+    fn ask_cancel(&mut self) -> Result<Reply, (u16, String)> {
+        let nothing = || (409, "no rescale is under way; there is nothing to cancel".to_owned());
+        let Some(Intent::Rescale { to }) = &self.intent else { return Err(nothing()) };
+        if *to == self.parallelism {
+            let text =
+                "the rescale has stopped its tasks and is starting them anew; ask for another one when it is done";
+            return Err((409, text.into()));
+        }
+        self.end_rescale(RescaleState::Cancelled, "cancelled on request");
+        self.rescales.front().cloned().map(Reply::Rescale).ok_or_else(nothing)
     }
 
     fn check_parallelism(&self, stage: &StageShape, parallelism: u32) -> Result<(), (u16, String)> {
@@ -139,7 +151,7 @@ impl Coordinator {
         self.totals.rescales += 1;
         self.totals.groups_moved += u64::from(moved);
         if let Some(status) = self.rescales.front_mut() {
-            status.state = "done".into();
+            status.state = RescaleState::Done;
             status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
             (status.groups_moved, status.groups_moved_min) = (moved, least);
         }
@@ -158,11 +170,15 @@ impl Coordinator {
     }
 
     /// A rescale under way will not be finished.
-    pub(super) fn fail_rescale(&mut self) {
+    pub(super) fn fail_rescale(&mut self, reason: &str) {
+        self.end_rescale(RescaleState::Failed, reason);
+    }
+
+    fn end_rescale(&mut self, state: RescaleState, reason: &str) {
         if self.intent.take_if(|intent| matches!(intent, Intent::Rescale { .. })).is_some()
             && let Some(status) = self.rescales.front_mut()
         {
-            status.state = "failed".into();
+            (status.state, status.reason) = (state, Some(reason.to_owned()));
         }
     }
 

@@ -93,7 +93,7 @@ fn show(action: &Action) -> Option<String> {
             format!("store e{}{kind}{}", manifest.epoch, if manifest.savepoint { " savepoint" } else { "" })
         }
         Action::Answer { reply, .. } => match &**reply {
-            Reply::Rescale(status) => format!("answer rescale {} {}", status.id, status.state),
+            Reply::Rescale(status) => format!("answer rescale {} {}", status.id, status.state.name()),
             Reply::Savepoint(status) => format!("answer savepoint e{}", status.epoch),
             Reply::Stop => "answer stop".into(),
             Reply::Refused(status, body) => format!("refuse {status} {}", body.error),

@@ -1,11 +1,11 @@
 //! Savepoints, rescales, stops: what is done, and what is refused with which words.
-use millstream_api::wire::{RescaleRequest, RescaleStrategy};
+use millstream_api::wire::{RescaleRequest, RescaleState, RescaleStrategy};
 
 use super::*;
 
 fn rescale(stages: &[(&str, u32)]) -> Request {
     let stages = stages.iter().map(|(name, tasks)| ((*name).to_owned(), *tasks)).collect();
-    Request::Rescale(RescaleRequest { stages, strategy: RescaleStrategy::Restart, generation: None })
+    Request::Rescale(RescaleRequest { stages, strategy: RescaleStrategy::Restart, ..RescaleRequest::default() })
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_rescale_goes_through_a_checkpoint_and_a_new_generation() {
     desk.deployed();
     assert_eq!(desk.state(), JobState::Running);
     let status = desk.coordinator.rescale_status();
-    assert_eq!((status[0].state.as_str(), status[0].groups_moved, status[0].groups_moved_min), ("done", 4, 4));
+    assert_eq!((status[0].state, status[0].groups_moved, status[0].groups_moved_min), (RescaleState::Done, 4, 4));
     assert_eq!(desk.coordinator.job_status().recoveries, 0, "a rescale is no recovery");
 }
 
@@ -72,7 +72,28 @@ fn a_rescale_whose_checkpoint_fails_leaves_the_job_as_it_was() {
     desk.on(Event::Registered(register("w1", 2, 1)));
     desk.cancelled();
     assert_eq!(desk.coordinator.deployment[1].tasks.len(), 2);
-    assert_eq!(desk.coordinator.rescale_status()[0].state, "failed");
+    let status = &desk.coordinator.rescale_status()[0];
+    assert_eq!((status.state, status.reason.as_deref()), (RescaleState::Failed, Some("worker w1 was lost")));
+}
+
+#[test]
+fn a_rescale_is_cancelled_until_its_tasks_are_stopped() {
+    let mut desk = Desk::running();
+    let nothing = "refuse 409 no rescale is under way; there is nothing to cancel";
+    assert_eq!(desk.ask(Request::CancelRescale), [nothing]);
+    desk.ask(rescale(&[("window-1", 1)]));
+    assert_eq!(desk.ask(Request::CancelRescale), ["answer rescale 1 cancelled"]);
+    assert_eq!(desk.ask(Request::CancelRescale), [nothing]);
+    desk.cut(1);
+    assert_eq!(desk.stored(1), ["w0 commit e1", "w1 commit e1"]);
+    assert!(desk.committed(1).is_empty(), "the job goes on");
+    assert_eq!(desk.ask(rescale(&[("window-1", 1)]))[0], "answer rescale 2 running");
+    desk.cut(2);
+    desk.stored(2);
+    desk.committed(2);
+    let late =
+        "refuse 409 the rescale has stopped its tasks and is starting them anew; ask for another one when it is done";
+    assert_eq!(desk.ask(Request::CancelRescale), [late]);
 }
 
 #[test]
@@ -91,8 +112,7 @@ fn rescales_are_refused_with_the_reason() {
         assert_eq!(Desk::running().ask(rescale(stages)), [expected]);
     }
     let mut desk = Desk::running();
-    let (strategy, stages) = (RescaleStrategy::Restart, BTreeMap::new());
-    let stale = Request::Rescale(RescaleRequest { stages, strategy, generation: Some(5) });
+    let stale = Request::Rescale(RescaleRequest { generation: Some(5), ..RescaleRequest::default() });
     let generation = desk.coordinator.generation;
     assert_eq!(desk.ask(stale), [format!("refuse 409 the job is at generation {generation}, not 5")]);
     desk.ask(rescale(&[("window-1", 1)]));
