@@ -16,16 +16,19 @@ pub fn bytes_per_s(folder: &Path, bytes: u64, clock: &dyn Clock) -> io::Result<f
     let bytes = bytes.max(BYTES_MIN);
     let (from, to) = (folder.join("copy.from"), folder.join("copy.to"));
     fill(&from, bytes)?;
+    let (mut source, mut target) = (File::open(&from)?, File::create(&to)?);
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
+    let mut sending = TcpStream::connect(listener.local_addr()?)?;
+    let (mut receiving, _) = listener.accept()?;
     let started_us = clock.now_us();
     let copied = std::thread::scope(|threads| {
-        let sender = threads.spawn(move || pump(&mut File::open(from)?, &mut TcpStream::connect(address)?));
-        let received = listener.accept().and_then(|(mut socket, _)| pump(&mut socket, &mut File::create(to)?));
-        // Invariant: the sender does not panic; if it did, this is an error like any other.
+        let sender = threads.spawn(move || pump(&mut source, &mut sending));
+        let received = pump(&mut receiving, &mut target);
+        // The sender does not panic; if it did, this would be an error like any other.
         sender.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())).and(received)
     })?;
     let seconds = (clock.now_us() - started_us).max(1) as f64 / 1e6;
+    [from, to].iter().try_for_each(std::fs::remove_file)?;
     Ok(copied as f64 / seconds)
 }
 
@@ -65,9 +68,12 @@ mod tests {
     fn all_bytes_are_copied() {
         let folder = std::env::temp_dir().join(format!("millstream-copy-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        assert!(bytes_per_s(&folder, BYTES_MIN + 5, &SystemClock::default()).unwrap() > 0.0);
-        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
-        assert!(read("copy.from") == read("copy.to") && read("copy.to").len() as u64 == BYTES_MIN + 5);
+        assert!(bytes_per_s(&folder, 5, &SystemClock::default()).unwrap() > 0.0);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        let (from, mut to) = (folder.join("from"), Vec::new());
+        fill(&from, BLOCK_BYTES as u64 + 5).unwrap();
+        assert_eq!(pump(&mut File::open(&from).unwrap(), &mut to).unwrap(), BLOCK_BYTES as u64 + 5);
+        assert!(std::fs::read(&from).unwrap() == to);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

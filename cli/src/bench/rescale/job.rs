@@ -8,8 +8,8 @@ use super::scenario::Scenario;
 use crate::load::{self, Loaded};
 
 const SQL: &str = include_str!("job.sql");
-/// Checkpoints are on; this often.
-const CHECKPOINT_INTERVAL_MS: u64 = 10_000;
+/// Checkpoints are on: two in a quiet phase, within these bounds.
+const CHECKPOINT_INTERVAL_MS: (u64, u64) = (1_000, 10_000);
 /// A first checkpoint of all state must not be given up.
 const CHECKPOINT_TIMEOUT_MS: u64 = 1_800_000;
 
@@ -35,7 +35,8 @@ pub fn load(scenario: &Scenario, folder: &Path) -> Result<Loaded> {
     spec.stages.insert(stage, scenario.from);
     spec.key_groups = scenario.key_groups;
     spec.state_backend = scenario.state.name().to_owned();
-    spec.checkpoint_interval_ms = Some(CHECKPOINT_INTERVAL_MS);
+    let (least_ms, most_ms) = CHECKPOINT_INTERVAL_MS;
+    spec.checkpoint_interval_ms = Some(scenario.seconds.saturating_mul(500).clamp(least_ms, most_ms));
     spec.checkpoint_timeout_ms = CHECKPOINT_TIMEOUT_MS;
     spec.tuning.batch_rows = usize::try_from(scenario.batch_rows())?;
     Ok(loaded)

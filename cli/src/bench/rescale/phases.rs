@@ -2,19 +2,18 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use millstream_api::wire::JobStatus;
-use millstream_operator::platform::Platform;
+use millstream_api::wire::{JobStatus, RescaleStatus};
 use millstream_operator::platform::local::LocalPlatform;
 use millstream_runtime::bench::Offer;
 use millstream_runtime::bench::line::Window;
 use millstream_runtime::clock::Clock;
 
-use super::ask::{self, Moved};
 use super::report::{self, Figures, Marks, Trace};
 use super::scenario::Scenario;
 use super::watch::Watch;
-use super::{copy, job};
+use super::{ask, copy, job};
 use crate::args::{State, Strategy};
+use crate::fail::UserError;
 use crate::launch::{self, Folder};
 use crate::load::Loaded;
 use crate::progress::thousands;
@@ -42,7 +41,7 @@ struct Hop {
     from: u32,
     to: u32,
     marks: Marks,
-    moved: Moved,
+    moved: RescaleStatus,
     /// Of the job's newest checkpoint afterwards.
     checkpoint_bytes: u64,
     rss_bytes: (u64, u64),
@@ -61,6 +60,9 @@ pub async fn measure(scenario: &Scenario, strategy: Strategy) -> Result<(Vec<Fig
     let run = run(&mut watch, (scenario, strategy), &loaded, &meeting).await;
     watch.platform.shutdown().await;
     let measured = run.map_err(|error| {
+        if error.is::<UserError>() {
+            return error;
+        }
         folder.keep();
         error.context(format!("logs are in {}", folder.workdir.path().join("logs").display()))
     })?;
@@ -132,14 +134,11 @@ async fn hop(
     let quiet_ms = i64::try_from(scenario.seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
     let before_ms = watch.clock.now_ms();
     watch.until_ms(before_ms.saturating_add(quiet_ms)).await?;
-    let request = ask::request(scenario, strategy, (stage, to))?;
-    let asked = Moved::of(&watch.platform.rescale(&request).await.map_err(ask::refused)?)?;
-    let requested_ms = asked.requested_at_ms;
+    let (id, requested_ms) = ask::ask(watch, (scenario, strategy), (stage, to)).await?;
     let (moved, done_ms) = watch
         .until(|_, observed| {
-            let found = observed.rescales.iter().find(|rescale| rescale.id == asked.id);
-            let Some(moved) = found.map(Moved::of).transpose()? else { return Ok(None) };
-            Ok(moved.done_at_ms()?.map(|done_ms| (moved, done_ms)))
+            let Some(found) = observed.rescales.iter().find(|rescale| rescale.id == id) else { return Ok(None) };
+            Ok(ask::done_at_ms(found)?.map(|done_ms| (found.clone(), done_ms)))
         })
         .await?;
     let marks = |end_ms: i64| Marks { before_ms, requested_ms, done_ms, end_ms };
