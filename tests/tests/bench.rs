@@ -27,8 +27,8 @@ fn a_restart_is_measured_out_and_back() {
         let (state, least, moved) =
             (number(object, "/state_bytes"), number(object, "/min_bytes"), number(object, "/bytes_moved"));
         assert_eq!(least, state / 2);
-        // A restart reads all state again; what an entry takes is known to a few bytes.
-        assert!(moved.abs_diff(state) < state / 10, "{object}");
+        // A restart reads all state again; what an entry takes is known within few bytes.
+        assert!(moved.abs_diff(state) < state / 50, "{object}");
         for phase in ["before", "during"] {
             let latency =
                 ["p50", "p99", "p999", "max"].map(|name| number(object, &format!("/latency_ms/{phase}/{name}")));

@@ -24,9 +24,6 @@ const NOTICE_MS: i64 = 1_000;
 const SETTLE_MS: i64 = 2_000;
 /// A backlog that has not gone by then is not waited for.
 const BACKLOG_MS: i64 = 600_000;
-/// Bytes of an entry of state besides the value: key, key group, state, counts and tags, as the store holds them.
-const ENTRY_BYTES: u64 = 40;
-
 /// Everything of a run.
 struct Measured {
     windows: Vec<Window>,
@@ -163,7 +160,7 @@ async fn hop(
 
 fn figures_of(measured: &Measured, hop: &Hop, (scenario, strategy): (&Scenario, Strategy), loaded: &Loaded) -> Figures {
     let phases = report::phases(&measured.windows, &hop.marks);
-    let state_bytes = scenario.keys * (ENTRY_BYTES + scenario.value_bytes);
+    let state_bytes = scenario.keys * scenario.entry_bytes();
     let min_groups = hop.moved.groups_moved_min;
     // A restart sends nothing from task to task: the new tasks read all that the checkpoint has.
     let bytes_moved = match strategy {

@@ -113,6 +113,16 @@ impl Scenario {
         (self.keys / (BATCHES * u64::from(self.workers()))).clamp(1, BATCH_ROWS)
     }
 
+    /// Bytes that the entry of a key has in the store: key group, state and key, two counts, a number and the value, with their flags.
+    /// Random values have a zero byte in 256, which is written as two.
+    pub fn entry_bytes(&self) -> u64 {
+        const FIXED: u64 = 4 + 9 + 1 + 1 + 2;
+        match self.value_bytes {
+            0 => FIXED,
+            bytes => FIXED + 5 + u64::from(bytes > 120) + bytes + bytes / 256,
+        }
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let (keys, rate) = (thousands(self.keys), thousands(self.rate));
