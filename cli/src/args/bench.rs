@@ -92,14 +92,3 @@ pub enum Batching {
     Fluid,
     Batched,
 }
-
-impl Batching {
-    /// Its name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fluid => "fluid",
-            Self::Batched => "batched",
-        }
-    }
-}

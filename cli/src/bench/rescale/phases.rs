@@ -39,7 +39,7 @@ struct Hop {
     to: u32,
     marks: Marks,
     moved: RescaleStatus,
-    /// Of the job's newest checkpoint afterwards.
+    /// State in the checkpoint that was the newest when the rescale was done: of a restart, its savepoint.
     checkpoint_bytes: u64,
     rss_bytes: (u64, u64),
 }
@@ -132,10 +132,12 @@ async fn hop(
     let before_ms = watch.clock.now_ms();
     watch.until_ms(before_ms.saturating_add(quiet_ms)).await?;
     let (id, requested_ms) = ask::ask(watch, (scenario, strategy), (stage, to)).await?;
-    let (moved, done_ms) = watch
+    let (moved, done_ms, checkpoint_bytes) = watch
         .until(|_, observed| {
             let Some(found) = observed.rescales.iter().find(|rescale| rescale.id == id) else { return Ok(None) };
-            Ok(ask::done_at_ms(found)?.map(|done_ms| (found.clone(), done_ms)))
+            let checkpoint = observed.job.as_ref().and_then(|job| job.checkpoint.as_ref());
+            let bytes = checkpoint.map_or(0, |checkpoint| checkpoint.state_bytes);
+            Ok(ask::done_at_ms(found)?.map(|done_ms| (found.clone(), done_ms, bytes)))
         })
         .await?;
     let marks = |end_ms: i64| Marks { before_ms, requested_ms, done_ms, end_ms };
@@ -147,13 +149,7 @@ async fn hop(
         .until(|watch, _| Ok((quiet_at(watch)?.is_some() || watch.clock.now_ms() > given_up_ms).then_some(())))
         .await?;
     let over_ms = watch.clock.now_ms();
-    let checkpoint_bytes = watch
-        .until(|watch, observed| {
-            let checkpoint = observed.job.as_ref().and_then(|job| job.checkpoint.as_ref());
-            let bytes = checkpoint.map_or(0, |checkpoint| checkpoint.state_bytes);
-            Ok((watch.clock.now_ms() >= over_ms.saturating_add(quiet_ms)).then_some(bytes))
-        })
-        .await?;
+    watch.until_ms(over_ms.saturating_add(quiet_ms)).await?;
     let rss_bytes = (watch.memory.peak(before_ms, requested_ms), watch.memory.peak(requested_ms, over_ms));
     Ok(Hop { from, to, marks: marks(watch.clock.now_ms()), moved, checkpoint_bytes, rss_bytes })
 }
