@@ -63,6 +63,11 @@ pub fn all() -> Vec<ConnectorDoc> {
     ]
 }
 
+/// Those that an error may propose: what a benchmark brings along is no answer to a mistyped name.
+fn proposed() -> Vec<ConnectorDoc> {
+    all().into_iter().filter(|doc| doc.name != "bench").collect()
+}
+
 /// How a job uses a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -113,8 +118,7 @@ pub fn sink_of(table: &TableSpec) -> Result<Arc<dyn sink::Connector>, Error> {
 }
 
 fn missing(table: &TableSpec, role: Role) -> Error {
-    // What a benchmark brings along is no answer to a mistyped name.
-    let all: Vec<ConnectorDoc> = all().into_iter().filter(|doc| doc.name != "bench").collect();
+    let all = proposed();
     let able = |doc: &&ConnectorDoc| if role == Role::Source { doc.source.is_some() } else { doc.sink.is_some() };
     let names: Vec<&str> = all.iter().filter(able).map(|doc| doc.name).collect();
     let verb = if role == Role::Source { "read" } else { "written" };
