@@ -7,6 +7,8 @@ use serde::Serialize;
 const QUIET_TIMES: u64 = 2;
 /// ... and so is one with a p99 below this, however quiet it was before.
 const QUIET_MS: u64 = 20;
+/// What was seen for less than this says nothing of a saturation.
+const SATURATION_MS: u64 = 1_000;
 
 /// One rescale measured.
 #[derive(Debug, Clone, Serialize)]
@@ -126,7 +128,7 @@ pub fn saturation_per_s(windows: &[Window], keys: u64) -> Option<u64> {
     let mut updating = windows.iter().filter(|window| window.untimed > 0 && window.arrived >= keys);
     let first = updating.next()?;
     let last = updating.next_back()?;
-    let ms = u64::try_from(last.last_ms - first.last_ms).ok().filter(|ms| *ms > 0)?;
+    let ms = u64::try_from(last.last_ms - first.last_ms).ok().filter(|ms| *ms >= SATURATION_MS)?;
     Some((last.arrived - first.arrived) * 1000 / ms)
 }
 
