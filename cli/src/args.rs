@@ -3,6 +3,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+mod bench;
+
+pub use bench::{Batching, Preset, RescaleArgs, Strategy};
+
 /// Elastic stream processing: streaming SQL jobs that scale by themselves.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
@@ -94,7 +98,7 @@ pub struct UpArgs {
     pub no_verify: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
     Memory,
     Rocksdb,
@@ -208,6 +212,8 @@ pub struct BenchArgs {
 pub enum BenchCommand {
     /// Nexmark queries with worker processes and checkpoints on
     Nexmark(NexmarkArgs),
+    /// What a rescale does to the latency of a job with state, on schedule, with worker processes and checkpoints on
+    Rescale(RescaleArgs),
     /// Rows and bytes a second through a hash exchange between two processes
     Exchange {
         /// Rows to send

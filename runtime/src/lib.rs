@@ -2,6 +2,7 @@
 //! Never talks to the Kubernetes API.
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod clock;
 pub mod connector;

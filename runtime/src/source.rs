@@ -5,6 +5,7 @@ use arrow::datatypes::Schema;
 use millstream_sql::graph::TableSpec;
 use serde::{Deserialize, Serialize};
 
+pub mod bench;
 pub mod datagen;
 pub mod filesystem;
 pub mod nexmark;
