@@ -59,13 +59,17 @@ struct Host {
     watermark_ms: i64,
 }
 
+/// A port and its rows.
 type Rows = (usize, Batch);
+
+/// What a store has of a group.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Groups on their way.
 struct Transfer {
     from: usize,
     groups: Vec<KeyGroup>,
-    copied: BTreeMap<KeyGroup, Vec<(Vec<u8>, Vec<u8>)>>,
+    copied: BTreeMap<KeyGroup, Entries>,
     /// Takes the rows of the groups once these have changed hands.
     guest: Option<Chain>,
     held: VecDeque<Rows>,
@@ -230,7 +234,7 @@ impl World {
         let snapshot = donor.store.snapshot().unwrap();
         let mut copied = BTreeMap::new();
         for group in &groups {
-            let mut entries = Vec::new();
+            let mut entries = Entries::new();
             let visit = &mut |key: &[u8], value: &[u8]| {
                 entries.push((key.to_vec(), value.to_vec()));
                 true
