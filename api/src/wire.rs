@@ -3,7 +3,7 @@
 //! | method and path | body -> answer |
 //! | --- | --- |
 //! | GET /api/v1/job | `JobStatus` |
-//! | GET /api/v1/stages | `Vec<StageStatus>` |
+//! | GET /api/v1/stages | `Vec<StageStatus>`; with `?groups=true` the load of every key group, too |
 //! | GET /api/v1/checkpoints | `Vec<CheckpointStatus>`, newest first |
 //! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete |
 //! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{Epoch, Generation, TaskId, Term};
+use crate::id::{Epoch, Generation, KeyGroup, TaskId, Term};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -196,6 +196,20 @@ pub struct StageStatus {
     pub inputs: Vec<EdgeStatus>,
     /// Tasks by id.
     pub tasks: Vec<TaskStatus>,
+    /// Load by key group, of a keyed stage and only if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupLoad>,
+}
+
+/// What a key group of a stage has to bear.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupLoad {
+    /// The group.
+    pub group: KeyGroup,
+    /// The task that owns it.
+    pub task: TaskId,
+    /// Rows sent to it over all keyed edges, a second, of late.
+    pub records_per_s: f64,
 }
 
 /// A checkpoint or savepoint.

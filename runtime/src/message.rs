@@ -170,6 +170,8 @@ pub struct TaskReport {
     pub store: crate::state::Operations,
     /// Rows and bytes sent per output edge: (edge id, rows, bytes).
     pub edges: Vec<(u16, u64, u64)>,
+    /// Rows sent per key group, of the output edges that are keyed: (edge id, rows by group).
+    pub groups: Vec<(u16, Vec<u64>)>,
     /// Wall time that was neither on the CPU nor a wait of the three kinds, microseconds: waiting for a CPU.
     pub starved_us: u64,
 }

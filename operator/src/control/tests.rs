@@ -129,6 +129,7 @@ impl World {
                 parallelism: count,
                 inputs: from.into_iter().map(edge).collect(),
                 tasks: (0..count).map(task).collect(),
+                groups: Vec::new(),
             }
         };
         self.observed.stages = vec![

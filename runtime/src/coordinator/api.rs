@@ -1,5 +1,6 @@
 //! The job's REST API and its `/metrics`, over the coordinator's loop.
-use axum::extract::{Request as HttpRequest, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request as HttpRequest, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -8,8 +9,9 @@ use axum::{Json, Router};
 use millstream_api::wire::{
     CheckpointStatus, ErrorBody, JobStatus, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
 };
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
-use utoipa::OpenApi;
+use utoipa::{IntoParams, OpenApi};
 
 use super::protocol::{Reply, Request};
 
@@ -18,7 +20,12 @@ pub enum Call {
     /// The job as a whole.
     Job(oneshot::Sender<JobStatus>),
     /// Its stages.
-    Stages(oneshot::Sender<Vec<StageStatus>>),
+    Stages {
+        /// With the load of their key groups.
+        groups: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<StageStatus>>,
+    },
     /// Its checkpoints.
     Checkpoints(oneshot::Sender<Vec<CheckpointStatus>>),
     /// Its rescales.
@@ -117,10 +124,25 @@ async fn job(State(api): State<Api>) -> Result<Json<JobStatus>, Refused> {
     api.ask(Call::Job).await.map(Json)
 }
 
+/// What of the stages is asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StagesQuery {
+    /// The load of every key group, too.
+    #[serde(default)]
+    groups: bool,
+}
+
 /// Stages with their tasks and counters.
-#[utoipa::path(get, path = "/api/v1/stages", responses((status = 200, body = Vec<StageStatus>)))]
-async fn stages(State(api): State<Api>) -> Result<Json<Vec<StageStatus>>, Refused> {
-    api.ask(Call::Stages).await.map(Json)
+#[utoipa::path(get, path = "/api/v1/stages", params(StagesQuery),
+    responses((status = 200, body = Vec<StageStatus>), (status = 400, body = ErrorBody)))]
+async fn stages(
+    State(api): State<Api>,
+    query: Result<Query<StagesQuery>, QueryRejection>,
+) -> Result<Json<Vec<StageStatus>>, Refused> {
+    let refused = |error: QueryRejection| Refused(StatusCode::BAD_REQUEST, error.body_text());
+    let Query(StagesQuery { groups }) = query.map_err(refused)?;
+    api.ask(|reply| Call::Stages { groups, reply }).await.map(Json)
 }
 
 /// Complete checkpoints of this coordinator, newest first.

@@ -8,6 +8,9 @@ use crate::job::Placement;
 use crate::message::{Register, StageDeployment};
 use crate::source::Split;
 
+/// How an edge that spreads rows by key group is called.
+pub const HASH: &str = "hash";
+
 /// What a stage looks like to the coordinator.
 #[derive(Debug, Clone)]
 pub struct StageShape {
@@ -17,7 +20,7 @@ pub struct StageShape {
     pub ops: Vec<String>,
     /// Splits at their beginning, of a stage that reads a source.
     pub splits: Option<Vec<Split>>,
-    /// Edges into it: (edge id, stage it comes from, `hash` or `rebalance`).
+    /// Edges into it: (edge id, stage it comes from, `HASH` or `rebalance`).
     pub inputs: Vec<(u16, usize, &'static str)>,
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use millstream_api::id::{Epoch, Generation, TaskId, Term};
 use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
 
+use super::load::Loads;
 use super::place::StageShape;
 use super::round::Round;
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
@@ -24,6 +25,7 @@ mod checkpoint;
 mod deploy;
 mod event;
 mod failure;
+mod measure;
 mod request;
 
 pub use event::{Action, Event, Reply, Request};
@@ -60,6 +62,8 @@ pub struct Worker {
     pub register: Register,
     /// What its tasks last counted.
     pub metrics: Vec<TaskReport>,
+    /// What they send to which key group.
+    pub loads: Loads,
 }
 
 /// Where the job is.
@@ -240,7 +244,7 @@ impl Coordinator {
         // Whatever still runs there is older than anything this coordinator will start.
         let command = Command::Cancel { generation: self.generation };
         out.push(Action::Send { worker: register.name.clone(), command });
-        self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new() });
+        self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new(), loads: Loads::default() });
     }
 
     fn said(&mut self, now_ms: i64, worker: &str, report: Report, out: &mut Vec<Action>) {
@@ -271,9 +275,7 @@ impl Coordinator {
                 }
             }
             Report::Metrics { generation, tasks } if generation == current => {
-                if let Some(known) = self.workers.get_mut(worker) {
-                    known.metrics = tasks;
-                }
+                self.measured(now_ms, worker, tasks);
             }
             Report::Finished => {
                 if let Phase::Finishing { waiting, .. } = &mut self.phase {

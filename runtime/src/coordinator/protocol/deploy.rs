@@ -61,9 +61,7 @@ impl Coordinator {
             stages: self.deployment.clone(),
             peers: workers.iter().filter(|worker| hosts.contains(&worker.name)).map(peer).collect(),
         };
-        for worker in self.workers.values_mut() {
-            worker.metrics.clear();
-        }
+        self.forget_measured();
         for worker in &hosts {
             out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
         }

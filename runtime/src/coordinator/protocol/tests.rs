@@ -9,6 +9,7 @@ use crate::message::{Command, Failure, Report};
 use crate::source::Split;
 
 mod disturbed;
+mod measured;
 mod requests;
 
 const TERM: Term = 3;
