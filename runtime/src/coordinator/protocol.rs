@@ -110,6 +110,7 @@ pub struct Coordinator {
     pub(super) error: Option<String>,
     pub(super) restored_epoch: Option<Epoch>,
     pub(super) totals: Totals,
+    pub(super) gone: measure::Gone,
     user_error: bool,
     intent: Option<Intent>,
     /// Handed to the store and not heard of since: whether it counts is not known, even if its round is over.
@@ -169,6 +170,7 @@ impl Coordinator {
             error: None,
             restored_epoch,
             totals: Totals::default(),
+            gone: measure::Gone::default(),
             user_error: false,
             intent: None,
             storing: None,
