@@ -104,9 +104,10 @@ pub struct JobStatus {
     /// Epoch this run was restored from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_epoch: Option<Epoch>,
-    /// Rows dropped because they were later than the watermark, over all stages.
+    /// Rows dropped because they were later than the watermark, over all stages, since this coordinator started. Those that
+    /// are read again after a failure count again.
     pub late_rows: u64,
-    /// Malformed input records that `'on-error'` skipped or put aside.
+    /// Malformed input records that `'on-error'` skipped or put aside, counted like late rows.
     pub bad_records: u64,
 }
 

@@ -19,9 +19,13 @@ use super::protocol::{Reply, Request};
 pub enum Call {
     /// The job as a whole.
     Job(oneshot::Sender<JobStatus>),
-    /// Its stages, with the load of their key groups or without.
-    #[allow(missing_docs, reason = "fields are named after what they say")]
-    Stages { groups: bool, reply: oneshot::Sender<Vec<StageStatus>> },
+    /// Its stages.
+    Stages {
+        /// With the load of their key groups.
+        groups: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<StageStatus>>,
+    },
     /// Its checkpoints.
     Checkpoints(oneshot::Sender<Vec<CheckpointStatus>>),
     /// Its rescales.

@@ -38,8 +38,9 @@ impl Coordinator {
             workers: self.workers.values().map(worker).collect(),
             checkpoint: self.checkpoints.front().cloned(),
             restored_epoch: self.restored_epoch,
-            late_rows: reports.values().map(|report| report.counters.late_rows).sum(),
-            bad_records: reports.values().map(|report| report.counters.bad_records).sum(),
+            late_rows: self.gone.late_rows + reports.values().map(|report| report.counters.late_rows).sum::<u64>(),
+            bad_records: self.gone.bad_records
+                + reports.values().map(|report| report.counters.bad_records).sum::<u64>(),
         }
     }
 

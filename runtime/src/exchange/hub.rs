@@ -1,5 +1,5 @@
 //! The exchange of one generation on one worker. No threads and no I/O: links bring frames and take them away.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
@@ -30,6 +30,8 @@ struct State {
     links: BTreeMap<String, Arc<dyn Link>>,
     inlets: BTreeMap<ChannelId, Receiving>,
     credits: BTreeMap<ChannelId, Arc<Credit>>,
+    /// Tasks that were forgotten: of what they sent last, nobody waits for anything.
+    gone: BTreeSet<TaskId>,
 }
 
 struct Receiving {
@@ -112,6 +114,7 @@ impl Hub {
         let mut state = lock(&self.state);
         state.inlets.retain(|id, _| id.from != task && id.to != task);
         state.credits.retain(|id, _| id.from != task && id.to != task);
+        state.gone.insert(task);
     }
 
     /// The sending end of a channel to the worker `peer`; none: to a gate that is registered here. `wake` is the sending
@@ -177,17 +180,21 @@ impl Hub {
             }
             return Ok(());
         }
-        let (gate, channel, schema) = self.receiving(from, id)?;
+        let Some((gate, channel, schema)) = self.receiving(from, id)? else { return Ok(()) };
         let bytes = if header.kind.needs_credit() { HEADER_BYTES + payload.len() } else { 0 };
         let element = frame::decode(header, payload, &schema)?;
         gate.deliver(channel, element, bytes)
     }
 
     /// Finds the gate of a channel; the first frame fixes the peer that its credit goes back to.
-    fn receiving(&self, from: &str, id: ChannelId) -> Result<(Arc<Gate>, usize, SchemaRef), Error> {
+    /// None: sender or receiver has been forgotten.
+    fn receiving(&self, from: &str, id: ChannelId) -> Result<Option<(Arc<Gate>, usize, SchemaRef)>, Error> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Error::Closed);
+        }
+        if state.gone.contains(&id.from) || state.gone.contains(&id.to) {
+            return Ok(None);
         }
         let State { inlets, links, .. } = &mut *state;
         let receiving = inlets.get_mut(&id).ok_or(Error::NoSuchChannel(id))?;
@@ -201,7 +208,7 @@ impl Hub {
                 receiving.from = Some(from.to_owned());
             }
         }
-        Ok((Arc::clone(&receiving.gate), receiving.channel, Arc::clone(&receiving.schema)))
+        Ok(Some((Arc::clone(&receiving.gate), receiving.channel, Arc::clone(&receiving.schema))))
     }
 
     /// The peer is not needed any more: ends the connection to it, which is then not reported as lost. Only once all that its

@@ -42,7 +42,8 @@ impl Coordinator {
             waiting.remove(worker);
             return;
         }
-        self.workers.remove(worker);
+        let lost = self.workers.remove(worker);
+        self.gone.add(lost.iter().flat_map(|lost| &lost.metrics));
         let hosted = place::hosts(&self.deployment).contains(worker);
         let name = worker.to_owned();
         match &mut self.phase {

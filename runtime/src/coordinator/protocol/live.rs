@@ -106,7 +106,7 @@ enum At {
         receivers: BTreeSet<TaskId>,
         openings: BTreeSet<Opening>,
     },
-    /// Tasks that own nothing come to their end. Output of sinks among them is shown by a checkpoint, the first of which is named.
+    /// Tasks that own nothing come to their end. What they wrote and sent is covered by a checkpoint that begins afterwards.
     Closing {
         tasks: BTreeSet<TaskId>,
         shown_by: Option<Epoch>,

@@ -67,7 +67,6 @@ impl Coordinator {
     pub(super) fn close(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         let Some(live) = &self.live else { return false };
         let mut all = BTreeSet::new();
-        let mut shown = false;
         for (stage, (current, target)) in self.deployment.iter().zip(&live.plan.target).enumerate() {
             let stays = |task: TaskId| target.tasks.iter().any(|placed| placed.task == task);
             let leave = current.tasks.iter().map(|placed| placed.task).filter(|task| !stays(*task));
@@ -76,7 +75,6 @@ impl Coordinator {
                 continue;
             }
             all.extend(tasks.iter().copied());
-            shown |= !self.config.stages.iter().any(|other| other.inputs.iter().any(|(_, from, _)| *from == stage));
             self.order(&Order::Close { stage, tasks }, out);
         }
         if all.is_empty() {
@@ -85,27 +83,21 @@ impl Coordinator {
             return false;
         }
         self.say_step("tasks that own nothing leave");
-        self.go(now_ms, At::Closing { tasks: all, shown_by: shown.then_some(u64::MAX) });
+        self.go(now_ms, At::Closing { tasks: all, shown_by: None });
         true
     }
 
-    /// Once all that leave have ended, and what sinks among them wrote is shown, they are forgotten.
+    /// Once all that leave have ended, a checkpoint shows what sinks among them wrote. Its barrier has come to every task behind the
+    /// last rows of those that leave, so that they can be forgotten.
     pub(super) fn remove_closed(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         let Some(At::Closing { tasks, shown_by }) = self.live.as_mut().map(|live| &mut live.at) else { return false };
         if !tasks.is_subset(&self.ended) || self.round.is_some() {
             return false;
         }
-        match shown_by {
-            Some(epoch) if *epoch == u64::MAX => {
-                *epoch = self.next_epoch;
-                self.trigger(now_ms, Purpose::Periodic, out);
-                return false;
-            }
-            Some(epoch) if self.last.as_ref().is_none_or(|(manifest, _)| manifest.epoch < *epoch) => {
-                self.trigger(now_ms, Purpose::Periodic, out);
-                return false;
-            }
-            _ => {}
+        let epoch = *shown_by.get_or_insert(self.next_epoch);
+        if self.last.as_ref().is_none_or(|(manifest, _)| manifest.epoch < epoch) {
+            self.trigger(now_ms, Purpose::Periodic, out);
+            return false;
         }
         let gone = tasks.clone();
         let mut left = self.deployment.clone();
@@ -116,9 +108,6 @@ impl Coordinator {
         self.order(&Order::Remove { tasks: gone.iter().copied().collect(), peers }, out);
         self.deployment = left;
         self.ended.retain(|task| !gone.contains(task));
-        for worker in self.workers.values_mut() {
-            worker.metrics.retain(|report| !gone.contains(&report.task));
-        }
         self.settle_tables();
         self.finish_live(now_ms);
         false

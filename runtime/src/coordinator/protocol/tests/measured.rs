@@ -65,3 +65,31 @@ fn the_load_of_a_group_is_what_all_senders_send_it_of_late() {
     desk.cancelled();
     assert!(rates(&desk).iter().all(|rate| *rate == 0.0));
 }
+
+#[test]
+fn totals_are_carried_over_generations() {
+    let mut desk = Desk::running();
+    let counted = |late_rows, bad_records| TaskCounters { late_rows, bad_records, ..TaskCounters::default() };
+    let one = |task, late, bad| TaskReport { counters: counted(late, bad), ..report(task, 1) };
+    let totals = |desk: &Desk| {
+        let job = desk.coordinator.job_status();
+        (job.late_rows, job.bad_records)
+    };
+    desk.measured(500, "w0", vec![one(0, 1, 10), one(1, 2, 20)]);
+    desk.measured(0, "w1", vec![one(2, 4, 40)]);
+    assert_eq!(totals(&desk), (7, 70));
+    // A task that ends while the others go on.
+    desk.measured(500, "w0", vec![one(1, 3, 20)]);
+    assert_eq!(totals(&desk), (8, 70));
+    // A worker that is lost, and a generation that is over.
+    desk.lose("w1");
+    assert_eq!(totals(&desk), (8, 70));
+    desk.measured(0, "w0", vec![one(1, 100, 100)]);
+    assert_eq!(totals(&desk), (8, 70), "it will be read again");
+    desk.on(Event::Registered(register("w1", 2, 1)));
+    desk.cancelled();
+    assert_eq!(totals(&desk), (8, 70));
+    desk.deployed();
+    desk.measured(500, "w1", vec![one(5, 1, 1)]);
+    assert_eq!(totals(&desk), (9, 71));
+}
