@@ -35,17 +35,17 @@ impl Coordinator {
                 return Err((400, format!("stage {name}: a table and a rebalance contradict each other; ask for one")));
             }
         }
-        let is_placed = |index: &usize| self.deployment[*index].tasks.len() != to[*index] as usize;
+        let changes = |index: &usize| self.deployment[*index].tasks.len() != to[*index] as usize;
         let mut load: BTreeMap<String, u32> = BTreeMap::new();
-        for index in (0..self.deployment.len()).filter(|index| !is_placed(index)) {
+        for index in (0..self.deployment.len()).filter(|index| !changes(index)) {
             for placed in &self.deployment[index].tasks {
                 *load.entry(placed.worker.clone()).or_default() += 1;
             }
         }
         let mut target = Target { stages: self.deployment.clone(), next_task: self.next_task };
-        for index in 0..target.stages.len() {
-            if is_placed(&index) {
-                target.stages[index] = self.placed(index, to[index], &mut load, &mut target.next_task)?;
+        for (index, parallelism) in to.iter().enumerate() {
+            if changes(&index) {
+                target.stages[index] = self.placed(index, *parallelism, &mut load, &mut target.next_task)?;
             }
             let tasks: Vec<_> = target.stages[index].tasks.iter().map(|placed| placed.task).collect();
             let current = &self.deployment[index].table;
