@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 mod bench;
+mod rescale;
 
-pub use bench::{Batching, Preset, RescaleArgs, Strategy};
+pub use bench::{Preset, RescaleBenchArgs};
+pub use rescale::{Batching, RescaleArgs, Strategy};
 
 /// Elastic stream processing: streaming SQL jobs that scale by themselves.
 #[derive(Parser)]
@@ -154,55 +156,6 @@ pub enum JobCommand {
 }
 
 #[derive(ClapArgs)]
-pub struct RescaleArgs {
-    pub job: Option<String>,
-    /// STAGE=TASKS, may be given several times
-    #[arg(long = "stage", value_name = "STAGE=TASKS", required_unless_present_any = ["rebalance", "table", "cancel"])]
-    pub stages: Vec<String>,
-    /// Spread the key groups of a stage by the load measured, may be given several times
-    #[arg(long, value_name = "STAGE")]
-    pub rebalance: Vec<String>,
-    /// JSON: by stage, the task that is to own each key group
-    #[arg(long, value_name = "FILE")]
-    pub table: Option<PathBuf>,
-    /// How
-    #[arg(long, value_enum, default_value_t = Strategy::Incremental)]
-    pub strategy: Strategy,
-    /// How many key groups move at a time
-    #[arg(long, value_enum, default_value_t = Batch::Auto)]
-    pub batch: Batch,
-    /// Show the plan and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// End the rescale under way; what has moved stays where it is
-    #[arg(long, conflicts_with_all = ["stages", "rebalance", "table", "strategy", "batch", "dry_run"])]
-    pub cancel: bool,
-    /// Return at once instead of when the rescale is over
-    #[arg(long)]
-    pub no_wait: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Strategy {
-    /// Live: key groups move in batches while everything else goes on
-    Incremental,
-    /// Live, all key groups in one batch
-    AllAtOnce,
-    /// Savepoint, stop, redeploy, restore
-    Restart,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Batch {
-    /// As many bytes as the pauses seen allow
-    Auto,
-    /// One key group, then the next
-    Fluid,
-    /// One key group a task at a time
-    Batched,
-}
-
-#[derive(ClapArgs)]
 pub struct BenchArgs {
     #[command(subcommand)]
     pub command: BenchCommand,
@@ -213,7 +166,7 @@ pub enum BenchCommand {
     /// Nexmark queries with worker processes and checkpoints on
     Nexmark(NexmarkArgs),
     /// What a rescale does to the latency of a job with state, on schedule, with worker processes and checkpoints on
-    Rescale(RescaleArgs),
+    Rescale(RescaleBenchArgs),
     /// Rows and bytes a second through a hash exchange between two processes
     Exchange {
         /// Rows to send

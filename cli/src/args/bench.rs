@@ -3,11 +3,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::State;
+use super::{Batching, State, Strategy};
 
 /// What is not given has the preset's value, or the default named.
 #[derive(Args)]
-pub struct RescaleArgs {
+pub struct RescaleBenchArgs {
     /// Published comparisons: megaphone (64 M counts, a quarter of the groups out and back) or flink (1 M and 10 M keys, one task to two
     /// and back)
     #[arg(long, value_enum)]
@@ -61,34 +61,4 @@ pub struct RescaleArgs {
 pub enum Preset {
     Megaphone,
     Flink,
-}
-
-/// As the job's API spells them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Strategy {
-    Incremental,
-    AllAtOnce,
-    Restart,
-}
-
-impl Strategy {
-    /// All of them, the least disturbing first.
-    pub const ALL: [Self; 3] = [Self::Incremental, Self::AllAtOnce, Self::Restart];
-
-    /// Its name in the API and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Incremental => "incremental",
-            Self::AllAtOnce => "all-at-once",
-            Self::Restart => "restart",
-        }
-    }
-}
-
-/// How many key groups move at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Batching {
-    Auto,
-    Fluid,
-    Batched,
 }

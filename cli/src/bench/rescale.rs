@@ -1,7 +1,7 @@
 //! What a rescale does to a job with state: real processes, checkpoints on, records offered on schedule whatever happens.
 use anyhow::{Context, Result};
 
-use crate::args::{RescaleArgs, Strategy};
+use crate::args::{RescaleBenchArgs, Strategy};
 use crate::progress::thousands;
 
 mod ask;
@@ -18,7 +18,7 @@ mod watch;
 use report::{Figures, Trace};
 
 /// Measures every scenario with every strategy asked for.
-pub fn bench(args: &RescaleArgs) -> Result<()> {
+pub fn bench(args: &RescaleBenchArgs) -> Result<()> {
     if cfg!(debug_assertions) {
         eprintln!("note: this is not a release build; its figures say little");
     }

@@ -9,7 +9,7 @@ use millstream_api::wire::{Batching, RescaleEstimate, RescaleRequest, RescaleSta
 use millstream_operator::client::Client;
 
 use super::show;
-use crate::args::{Batch, RescaleArgs, Strategy};
+use crate::args::RescaleArgs;
 use crate::fail::user;
 use crate::progress::{count, thousands};
 use crate::up::view::text::bytes;
@@ -59,16 +59,7 @@ async fn pause() {
 }
 
 fn request(args: &RescaleArgs, generation: Generation) -> Result<RescaleRequest> {
-    let strategy = match args.strategy {
-        Strategy::Incremental => RescaleStrategy::Incremental,
-        Strategy::AllAtOnce => RescaleStrategy::AllAtOnce,
-        Strategy::Restart => RescaleStrategy::Restart,
-    };
-    let batch = match args.batch {
-        Batch::Auto => Batching::Auto,
-        Batch::Fluid => Batching::Fluid,
-        Batch::Batched => Batching::Batched,
-    };
+    let (strategy, batch) = (args.strategy.wire(), args.batch.wire());
     if strategy != RescaleStrategy::Incremental && batch != Batching::Auto {
         return Err(user("--batch is for --strategy incremental; the others move all at once"));
     }

@@ -201,6 +201,23 @@ impl Source for Reader {
         self.split.iter().map(|split| Split { position: self.next.into(), ..split.clone() }).collect()
     }
 
+    fn give(&mut self, splits: &[u32]) -> Vec<Split> {
+        let given: Vec<Split> = self.splits().into_iter().filter(|split| splits.contains(&split.id)).collect();
+        if !given.is_empty() {
+            self.split = None;
+        }
+        given
+    }
+
+    fn take(&mut self, splits: Vec<Split>) -> Result<(), Error> {
+        // There is only one.
+        if let Some(split) = splits.into_iter().next() {
+            self.next = split.position.as_u64().unwrap_or(0);
+            self.split = Some(split);
+        }
+        Ok(())
+    }
+
     fn lag_records(&self, now_ms: i64) -> Option<u64> {
         self.offer.as_ref().map(|_| self.limit(now_ms).saturating_sub(self.next))
     }

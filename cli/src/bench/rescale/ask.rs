@@ -2,13 +2,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use millstream_api::wire::{Batching as ApiBatching, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+use millstream_api::wire::{RescaleRequest, RescaleState, RescaleStatus};
 use millstream_operator::client;
 use millstream_operator::platform::{Error, Platform};
 
 use super::scenario::Scenario;
 use super::watch::Watch;
-use crate::args::{Batching, Strategy};
+use crate::args::Strategy;
 use crate::fail::user;
 
 /// Asks for a rescale; answers its id and the time of the request.
@@ -19,8 +19,8 @@ pub async fn ask(
 ) -> Result<(u64, i64)> {
     let request = RescaleRequest {
         stages: BTreeMap::from([(stage.to_owned(), tasks)]),
-        strategy: wanted(strategy),
-        batch: batching(scenario.batch),
+        strategy: strategy.wire(),
+        batch: scenario.batch.wire(),
         ..RescaleRequest::default()
     };
     let status = watch.platform.rescale(&request).await.map_err(whose)?;
@@ -29,22 +29,6 @@ pub async fn ask(
         return Err(user(format!("--strategy {}: the job's coordinator does {is} instead", strategy.name())));
     }
     Ok((status.id, status.requested_at_ms))
-}
-
-fn wanted(strategy: Strategy) -> RescaleStrategy {
-    match strategy {
-        Strategy::Incremental => RescaleStrategy::Incremental,
-        Strategy::AllAtOnce => RescaleStrategy::AllAtOnce,
-        Strategy::Restart => RescaleStrategy::Restart,
-    }
-}
-
-fn batching(batch: Batching) -> ApiBatching {
-    match batch {
-        Batching::Auto => ApiBatching::Auto,
-        Batching::Fluid => ApiBatching::Fluid,
-        Batching::Batched => ApiBatching::Batched,
-    }
 }
 
 /// A strategy that the job cannot do is the user's to change.

@@ -1,7 +1,7 @@
 //! What is measured: options and presets resolved.
 use anyhow::Result;
 
-use crate::args::{Batching, Preset, RescaleArgs, State};
+use crate::args::{Batching, Preset, RescaleBenchArgs, State};
 use crate::fail::user;
 use crate::progress::thousands;
 
@@ -34,7 +34,7 @@ pub struct Scenario {
 }
 
 /// The scenarios of a command line.
-pub fn of(args: &RescaleArgs) -> Result<Vec<Scenario>> {
+pub fn of(args: &RescaleBenchArgs) -> Result<Vec<Scenario>> {
     let base = Scenario {
         keys: 1_000_000,
         value_bytes: 256,
@@ -77,7 +77,7 @@ pub fn of(args: &RescaleArgs) -> Result<Vec<Scenario>> {
     Ok(scenarios)
 }
 
-fn check(args: &RescaleArgs, scenarios: &[Scenario]) -> Result<()> {
+fn check(args: &RescaleBenchArgs, scenarios: &[Scenario]) -> Result<()> {
     for scenario in scenarios {
         let Scenario { keys, rate, from, to, key_groups, .. } = scenario;
         if *keys < KEYS_MIN {

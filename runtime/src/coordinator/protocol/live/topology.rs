@@ -7,8 +7,8 @@ use super::{At, Coordinator};
 use crate::coordinator::place;
 use crate::coordinator::protocol::Action;
 use crate::coordinator::round::Purpose;
-use crate::message::live::Order;
 use crate::message::Command;
+use crate::message::live::Order;
 
 impl Coordinator {
     /// Has the tasks that join built, and room made for their channels.
