@@ -17,9 +17,9 @@ pub(crate) struct Progress {
     ordinal: StateOrdinal,
     watermark_ms: i64,
     ahead: BTreeMap<KeyGroup, i64>,
-    written_ms: i64,
     next: u64,
-    written_next: u64,
+    /// Watermark and next number when all entries were last written; none if they have to be, whatever these are now.
+    written: Option<(i64, u64)>,
 }
 
 /// Order-preserving bytes of a time.
@@ -35,7 +35,7 @@ pub(crate) fn time_of(bytes: &[u8]) -> Option<i64> {
 impl Progress {
     pub fn new(ordinal: StateOrdinal) -> Self {
         let never = i64::MIN;
-        Self { ordinal, watermark_ms: never, ahead: BTreeMap::new(), written_ms: never, next: 0, written_next: 0 }
+        Self { ordinal, watermark_ms: never, ahead: BTreeMap::new(), next: 0, written: Some((never, 0)) }
     }
 
     /// What has been acted upon for every group.
@@ -69,10 +69,10 @@ impl Progress {
 
     /// Entries that have changed since the last call.
     pub fn write(&mut self, groups: &[KeyGroup], changes: &mut Changes) {
-        if (self.written_ms, self.written_next) == (self.watermark_ms, self.next) {
+        let present = Some((self.watermark_ms, self.next));
+        if std::mem::replace(&mut self.written, present) == present {
             return;
         }
-        (self.written_ms, self.written_next) = (self.watermark_ms, self.next);
         self.write_groups(groups, changes);
     }
 
@@ -103,6 +103,8 @@ impl Progress {
             self.watermark_ms = least;
         }
         self.ahead.extend(found.into_iter().filter(|(_, time)| *time > self.watermark_ms));
+        // The watermark may come back to where it was when the others were written.
+        self.written = None;
         Ok(())
     }
 

@@ -50,3 +50,17 @@ fn a_group_leaves_with_what_is_true_of_it() {
     assert_eq!(entries(&mut *store), written);
     assert!(progress.is_even());
 }
+
+#[test]
+fn a_group_that_was_behind_is_written_when_it_has_caught_up() {
+    let mut store = store();
+    store.write(vec![entry(3, 5, 0)]).unwrap();
+    let (mut progress, mut changes) = (Progress::new(1), Vec::new());
+    progress.advance(9);
+    progress.write(&[1, 2], &mut changes);
+    arrive(&mut progress, &[3], &[1, 2, 3], &mut *store);
+    progress.advance(9);
+    changes.clear();
+    progress.write(&[1, 2, 3], &mut changes);
+    assert_eq!(changes, [entry(1, 9, 0), entry(2, 9, 0), entry(3, 9, 0)]);
+}
