@@ -183,7 +183,8 @@ impl World {
             to: [("work".into(), to)].into(),
             state: RescaleState::Done,
             requested_at_ms: self.now_ms,
-            duration_ms: Some(700),
+            duration_ms: Some(900),
+            pause_ms_max: Some(700),
             groups_moved: 1,
             groups_moved_min: 1,
             ..RescaleStatus::default()

@@ -304,8 +304,8 @@ impl World {
                 match self.options.plant {
                     Some(Plant::CommitBeforeStored) => self.commit_early(&manifest),
                     Some(Plant::DropCut) => {
-                        // Of a source: its splits are lost.
-                        let at = 0;
+                        // Of a keyed stage: the state of its groups is lost.
+                        let at = manifest.stages.len().min(2) - 1;
                         drop(manifest.stages[at].tasks.pop());
                     }
                     _ => {}

@@ -124,8 +124,10 @@ fn a_channel_is_added_to_a_gate_that_is_in_use_and_forgotten_with_its_task() {
     outlet.send(rows([2])).unwrap();
     assert!(wires[0].carry("a", &hubs[1]), "the other channel goes on");
     assert_eq!(values(&gate.take().unwrap().1), [2]);
-    let late = frame::encode(channel(5, 2), &Element::Idle).unwrap();
-    assert!(matches!(hubs[1].receive("a", late), Err(Error::NoSuchChannel(_))));
+    let late = |task| frame::encode(channel(task, 2), &Element::Idle).unwrap();
+    hubs[1].receive("a", late(5)).unwrap();
+    assert!(gate.take().is_none(), "what was on its way from a task that is gone");
+    assert!(matches!(hubs[1].receive("a", late(6)), Err(Error::NoSuchChannel(_))));
     // Both ends may have it again.
     assert_eq!(hubs[1].add_inlet(&gate, (channel(5, 2), 1, schema())).unwrap(), 1);
     let again = hubs[0].outlet(channel(5, 2), Some("b"), wake()).unwrap();
