@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{KeyGroup, TableVersion, TaskId};
 
+mod weighted;
+
+pub use weighted::unsplittable;
+
 /// The only truth about who owns which key group of a stage. One per stage, governing all its keyed inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerTable {
@@ -12,6 +16,38 @@ pub struct OwnerTable {
     pub version: TableVersion,
     /// `owners[group]` is the task that owns the group; as long as the job has key groups.
     pub owners: Vec<TaskId>,
+}
+
+/// What is wrong with a table that someone wrote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not one owner per key group.
+    #[error("the table names {given} owners and the job has {expected} key groups; name one task for each key group")]
+    Length {
+        /// Owners in the table.
+        given: usize,
+        /// Key groups of the job.
+        expected: usize,
+    },
+    /// Owners that are no tasks of the stage.
+    #[error("the table gives key groups to {}, but the stage has {}", names(unknown), names(tasks))]
+    Unknown {
+        /// Such owners.
+        unknown: Vec<TaskId>,
+        /// Those there are.
+        tasks: Vec<TaskId>,
+    },
+}
+
+/// How many ids a message names.
+const NAMED: usize = 12;
+
+fn names(tasks: &[TaskId]) -> String {
+    let mut names: Vec<String> = tasks.iter().take(NAMED).map(ToString::to_string).collect();
+    if tasks.len() > NAMED {
+        names.push("...".into());
+    }
+    format!("{} {}", if tasks.len() == 1 { "task" } else { "tasks" }, names.join(", "))
 }
 
 impl OwnerTable {
@@ -30,6 +66,20 @@ impl OwnerTable {
     pub fn rebalance_sticky(&self, tasks: &[TaskId]) -> Self {
         let owners: Vec<_> = self.owners.iter().copied().map(Some).collect();
         Self { version: self.version + 1, owners: rebalance(&owners, tasks) }
+    }
+
+    /// The next table as someone wrote it: one of `tasks` for each key group. A task may own nothing.
+    pub fn explicit(&self, owners: &[TaskId], tasks: &[TaskId]) -> Result<Self, Error> {
+        if owners.len() != self.owners.len() {
+            return Err(Error::Length { given: owners.len(), expected: self.owners.len() });
+        }
+        let tasks = distinct(tasks);
+        let unknown: Vec<_> =
+            distinct(owners).into_iter().filter(|owner| tasks.binary_search(owner).is_err()).collect();
+        if !unknown.is_empty() {
+            return Err(Error::Unknown { unknown, tasks });
+        }
+        Ok(Self { version: self.version + 1, owners: owners.to_vec() })
     }
 
     /// Number of groups whose owner differs.

@@ -3,21 +3,24 @@
 //! | method and path | body -> answer |
 //! | --- | --- |
 //! | GET /api/v1/job | `JobStatus` |
-//! | GET /api/v1/stages | `Vec<StageStatus>` |
+//! | GET /api/v1/stages | `Vec<StageStatus>`; with `?groups=true` the load of every key group, too |
 //! | GET /api/v1/checkpoints | `Vec<CheckpointStatus>`, newest first |
 //! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete |
 //! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
+//! | POST /api/v1/rescale/cancel | -> `RescaleStatus`; 409 when there is nothing to cancel |
 //! | GET /api/v1/rescales | `Vec<RescaleStatus>`, newest first |
 //! | POST /api/v1/stop | `StopRequest` -> `JobStatus` |
 //! | GET /api/v1/openapi.json | the generated OpenAPI document (no token needed) |
 //!
 //! Every call but the last carries `Authorization: Bearer TOKEN`. Errors are `ErrorBody` with 400, 401, 404, 409 or 503.
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{Epoch, Generation, TaskId, Term};
+use crate::id::{Epoch, Generation, KeyGroup, TaskId, Term};
+
+mod rescale;
+
+pub use rescale::{Batching, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -101,9 +104,10 @@ pub struct JobStatus {
     /// Epoch this run was restored from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_epoch: Option<Epoch>,
-    /// Rows dropped because they were later than the watermark, over all stages.
+    /// Rows dropped because they were later than the watermark, over all stages, since this coordinator started. Those that
+    /// are read again after a failure count again.
     pub late_rows: u64,
-    /// Malformed input records that `'on-error'` skipped or put aside.
+    /// Malformed input records that `'on-error'` skipped or put aside, counted like late rows.
     pub bad_records: u64,
 }
 
@@ -196,6 +200,20 @@ pub struct StageStatus {
     pub inputs: Vec<EdgeStatus>,
     /// Tasks by id.
     pub tasks: Vec<TaskStatus>,
+    /// Load by key group, of a keyed stage and only if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupLoad>,
+}
+
+/// What a key group of a stage has to bear.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupLoad {
+    /// The group.
+    pub group: KeyGroup,
+    /// The task that owns it.
+    pub task: TaskId,
+    /// Rows sent to it over all keyed edges, a second, of late.
+    pub records_per_s: f64,
 }
 
 /// A checkpoint or savepoint.
@@ -220,52 +238,6 @@ pub struct CheckpointStatus {
 /// Asks for a savepoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct SavepointRequest {}
-
-/// How a rescale gets from one owner table to the next.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RescaleStrategy {
-    /// Savepoint, stop, redeploy, restore.
-    #[default]
-    Restart,
-}
-
-/// Asks for other parallelisms.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RescaleRequest {
-    /// Stage name -> tasks. Stages that are not named stay as they are.
-    pub stages: BTreeMap<String, u32>,
-    /// How.
-    #[serde(default)]
-    pub strategy: RescaleStrategy,
-    /// Compare-and-set: refused with 409 unless the job is at this generation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
-}
-
-/// A rescale, running or past.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct RescaleStatus {
-    /// Grows by one per rescale of a job.
-    pub id: u64,
-    /// How.
-    pub strategy: RescaleStrategy,
-    /// Stage name -> tasks before.
-    pub from: BTreeMap<String, u32>,
-    /// Stage name -> tasks asked for.
-    pub to: BTreeMap<String, u32>,
-    /// `running`, `done` or `failed`.
-    pub state: String,
-    /// Time of the request, ms since 1970.
-    pub requested_at_ms: i64,
-    /// From the request until tasks run again; absent while running.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u64>,
-    /// Key groups of all stages whose owner changed.
-    pub groups_moved: u32,
-    /// The least number any balanced owner tables would have moved.
-    pub groups_moved_min: u32,
-}
 
 /// Asks a job to stop.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

@@ -3,6 +3,12 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+mod bench;
+mod rescale;
+
+pub use bench::{Preset, RescaleBenchArgs};
+pub use rescale::{Batching, RescaleArgs, Strategy};
+
 /// Elastic stream processing: streaming SQL jobs that scale by themselves.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
@@ -94,7 +100,7 @@ pub struct UpArgs {
     pub no_verify: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
     Memory,
     Rocksdb,
@@ -138,16 +144,8 @@ pub enum JobCommand {
     Checkpoints { job: Option<String> },
     /// Take a savepoint and print where it is
     Savepoint { job: Option<String> },
-    /// Change the parallelism of stages
-    Rescale {
-        job: Option<String>,
-        /// STAGE=TASKS, may be given several times
-        #[arg(long = "stage", value_name = "STAGE=TASKS", required = true)]
-        stages: Vec<String>,
-        /// Return at once instead of when tasks run again
-        #[arg(long)]
-        no_wait: bool,
-    },
+    /// Change the parallelism of stages, or who owns what at the same parallelism
+    Rescale(RescaleArgs),
     /// Stop the job
     Stop {
         job: Option<String>,
@@ -167,6 +165,8 @@ pub struct BenchArgs {
 pub enum BenchCommand {
     /// Nexmark queries with worker processes and checkpoints on
     Nexmark(NexmarkArgs),
+    /// What a rescale does to the latency of a job with state, on schedule, with worker processes and checkpoints on
+    Rescale(RescaleBenchArgs),
     /// Rows and bytes a second through a hash exchange between two processes
     Exchange {
         /// Rows to send

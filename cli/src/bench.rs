@@ -5,12 +5,14 @@ use crate::args::{BenchArgs, BenchCommand};
 
 mod exchange;
 mod nexmark;
+mod rescale;
 mod usage;
 
 /// Measures.
 pub fn bench(args: BenchArgs) -> Result<()> {
     match args.command {
         BenchCommand::Nexmark(args) => nexmark::bench(&args),
+        BenchCommand::Rescale(args) => rescale::bench(&args),
         BenchCommand::Exchange { rows, json } => exchange::bench(rows, json),
         BenchCommand::ExchangePeer { rows } => exchange::peer(rows),
     }

@@ -1,9 +1,6 @@
 //! `millstream job ...`: speaks to a running job over its API.
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
-use millstream_api::wire::{CheckpointStatus, JobStatus, RescaleRequest, RescaleStatus, StageStatus};
+use anyhow::Result;
+use millstream_api::wire::{CheckpointStatus, JobStatus, StageStatus};
 use millstream_operator::client::{self, Client};
 use serde::Serialize;
 
@@ -12,8 +9,7 @@ use crate::fail::user;
 use crate::progress::{count, state, thousands};
 use crate::say;
 
-/// Pause between two looks at a rescale.
-const LOOK: Duration = Duration::from_millis(200);
+mod rescale;
 
 /// Does what is asked.
 pub fn job(args: JobArgs) -> Result<()> {
@@ -69,36 +65,15 @@ async fn ask(client: &Client, args: &JobArgs) -> Result<()> {
             the_job(client, named(job)).await?;
             show(args.json, &[client.savepoint().await?], checkpoint_text)
         }
-        JobCommand::Rescale { job, stages, no_wait } => {
-            let status = the_job(client, named(job)).await?;
-            let request = RescaleRequest {
-                stages: parse_stages(stages)?,
-                strategy: millstream_api::wire::RescaleStrategy::default(),
-                generation: Some(status.generation),
-            };
-            let mut rescale = client.rescale(&request).await?;
-            while !no_wait && rescale.state == "running" {
-                pause().await;
-                let all = client.rescales().await?;
-                let found = all.into_iter().find(|found| found.id == rescale.id);
-                rescale = found.context("the coordinator was restarted during the rescale; see `job status`")?;
-            }
-            show(args.json, std::slice::from_ref(&rescale), rescale_text)?;
-            if rescale.state == "failed" {
-                bail!("the rescale failed; the job goes on as it was, see `job status`");
-            }
-            Ok(())
+        JobCommand::Rescale(rescale) => {
+            let status = the_job(client, named(&rescale.job)).await?;
+            rescale::rescale(client, rescale, status.generation, args.json).await
         }
         JobCommand::Stop { job, savepoint } => {
             the_job(client, named(job)).await?;
             show(args.json, &[client.stop(*savepoint).await?], status_text)
         }
     }
-}
-
-#[allow(clippy::disallowed_methods)] // The API has no event for the end of a rescale yet.
-async fn pause() {
-    tokio::time::sleep(LOOK).await;
 }
 
 /// The job's status; refused if another name was expected.
@@ -108,15 +83,6 @@ async fn the_job(client: &Client, name: Option<String>) -> Result<JobStatus> {
         Some(name) => Err(user(format!("the job there is {}, not {name}", status.name))),
         None => Ok(status),
     }
-}
-
-fn parse_stages(stages: &[String]) -> Result<BTreeMap<String, u32>> {
-    let parse = |text: &String| {
-        let (name, tasks) = text.split_once('=')?;
-        Some((name.to_owned(), tasks.parse().ok()?))
-    };
-    let bad = |text: &String| user(format!("--stage {text}: write STAGE=TASKS, such as window-1=4"));
-    stages.iter().map(|text| parse(text).ok_or_else(|| bad(text))).collect()
 }
 
 fn show<T: Serialize>(json: bool, items: &[T], text: impl Fn(&T) -> String) -> Result<()> {
@@ -172,14 +138,4 @@ fn checkpoint_text(checkpoint: &CheckpointStatus) -> String {
         thousands(checkpoint.uploaded_bytes),
         checkpoint.path
     )
-}
-
-fn rescale_text(rescale: &RescaleStatus) -> String {
-    let changed = rescale.to.iter().filter(|(stage, to)| rescale.from.get(*stage) != Some(to));
-    let changes: Vec<String> = changed
-        .map(|(stage, to)| format!("{stage} {} -> {to}", rescale.from.get(stage).copied().unwrap_or(0)))
-        .collect();
-    let took = rescale.duration_ms.map_or_else(String::new, |ms| format!("  {ms} ms"));
-    let moved = format!("{} key groups moved, {} had to", rescale.groups_moved, rescale.groups_moved_min);
-    format!("rescale {}  {}  {}{took}  {moved}", rescale.id, rescale.state, changes.join(", "))
 }

@@ -143,6 +143,7 @@ fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
         checkpoint_keep: spec.checkpoint.keep as usize,
         restart_max_failures: spec.restart.max_failures,
         restart_window_ms: spec.restart.window.ms,
+        answer_timeout_ms: settings.worker_answer_timeout.ms,
         state_backend: match spec.state.backend {
             job::Backend::Memory => "memory".to_owned(),
             job::Backend::RocksDB => "rocksdb".to_owned(),

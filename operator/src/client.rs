@@ -133,6 +133,11 @@ impl Client {
         self.post("rescale", request, CHECKPOINT_TIMEOUT).await
     }
 
+    /// Ends the rescale under way.
+    pub async fn cancel_rescale(&self) -> Result<RescaleStatus, Error> {
+        self.post("rescale/cancel", &(), CHECKPOINT_TIMEOUT).await
+    }
+
     /// Stops the job, with a savepoint if wanted.
     pub async fn stop(&self, savepoint: bool) -> Result<JobStatus, Error> {
         self.post("stop", &StopRequest { savepoint }, CHECKPOINT_TIMEOUT).await

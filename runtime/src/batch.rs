@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::error::ArrowError;
-use millstream_api::id::{Epoch, KeyGroup, TableVersion};
+use bytes::Bytes;
+use millstream_api::id::{Epoch, KeyGroup, TableVersion, TaskId};
 
 /// What a row does to the table the stream stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,8 +105,70 @@ pub enum Element {
     Idle,
     /// Cut here.
     Barrier(Epoch),
-    /// All rows after this one were routed by this version of the receiver's owner table (or a later one).
-    Marker(TableVersion),
+    /// All rows of the channel after this one were routed by this version of the receiver's owner table (or a later one).
+    Marker {
+        /// The version.
+        version: TableVersion,
+        /// For the groups that moved, no row at or below this follows on the channel (`i64::MIN`: unknown).
+        watermark_ms: i64,
+    },
+    /// The sender has given units (groups, splits) away; their last rows are before this.
+    Closing {
+        /// Of the owner table of the sender's stage that says so.
+        version: TableVersion,
+        /// Who has them now.
+        receivers: Arc<[TaskId]>,
+    },
+    /// The sender has taken units over: their rows follow.
+    Opening {
+        /// Of the owner table of the sender's stage that says so.
+        version: TableVersion,
+        /// Who had them before.
+        donors: Arc<[TaskId]>,
+        /// Rows above it follow, so that it may lower the watermark of the channel.
+        watermark_ms: i64,
+    },
+    /// A piece of a key group on its way to its next owner. Only on transfer channels; counts against credit like rows.
+    State(StatePart),
     /// Nothing follows. Counts as having delivered every later barrier and marker, and watermark `i64::MAX`.
     End,
+}
+
+impl Element {
+    /// Whether it may be sent only while there is credit, and spends it; all other elements are free.
+    pub fn needs_credit(&self) -> bool {
+        matches!(self, Self::Rows(_) | Self::State(_))
+    }
+}
+
+/// A piece of a key group that moves. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatePart {
+    /// The owner table that moves it.
+    pub version: TableVersion,
+    /// The group.
+    pub group: KeyGroup,
+    /// What the entries are.
+    pub kind: PartKind,
+    /// Entries as `state::part` writes them.
+    pub entries: Bytes,
+}
+
+/// What a piece of a key group holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PartKind {
+    /// Entries of the snapshot.
+    Snapshot = 0,
+    /// Changes since the snapshot.
+    Changes = 1,
+    /// Nothing: the sender is done with this version (group 0, no entries).
+    Last = 2,
+}
+
+impl PartKind {
+    /// The kind with this number.
+    pub fn from_u8(value: u8) -> Option<Self> {
+        [Self::Snapshot, Self::Changes, Self::Last].get(usize::from(value)).copied()
+    }
 }

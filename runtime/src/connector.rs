@@ -28,6 +28,13 @@ pub struct ConnectorDoc {
 /// All connectors, by name.
 pub fn all() -> Vec<ConnectorDoc> {
     vec![
+        ConnectorDoc {
+            name: "bench",
+            doc: "Numbered records on schedule, and the check and latency of what becomes of them: for `millstream bench \
+                  rescale`.",
+            source: Some(source::bench::options()),
+            sink: Some(sink::bench::options()),
+        },
         ConnectorDoc { name: "blackhole", doc: "Takes rows and forgets them.", source: None, sink: Some(&[]) },
         ConnectorDoc {
             name: "datagen",
@@ -56,6 +63,11 @@ pub fn all() -> Vec<ConnectorDoc> {
     ]
 }
 
+/// Those that an error may propose: what a benchmark brings along is no answer to a mistyped name.
+fn proposed() -> Vec<ConnectorDoc> {
+    all().into_iter().filter(|doc| doc.name != "bench").collect()
+}
+
 /// How a job uses a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -68,6 +80,7 @@ pub enum Role {
 /// The source connector of this name.
 pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
     match name {
+        "bench" => Some(Arc::new(source::bench::Bench)),
         "datagen" => Some(Arc::new(source::datagen::Datagen)),
         "filesystem" => Some(Arc::new(source::filesystem::Filesystem)),
         "nexmark" => Some(Arc::new(source::nexmark::Nexmark)),
@@ -78,6 +91,7 @@ pub fn source(name: &str) -> Option<Arc<dyn source::Connector>> {
 /// The sink connector of this name.
 pub fn sink(name: &str) -> Option<Arc<dyn sink::Connector>> {
     match name {
+        "bench" => Some(Arc::new(sink::bench::Bench)),
         "blackhole" => Some(Arc::new(sink::blackhole::Blackhole)),
         "filesystem" => Some(Arc::new(sink::filesystem::Filesystem)),
         "print" => Some(Arc::new(sink::print::Print)),
@@ -104,7 +118,7 @@ pub fn sink_of(table: &TableSpec) -> Result<Arc<dyn sink::Connector>, Error> {
 }
 
 fn missing(table: &TableSpec, role: Role) -> Error {
-    let all = all();
+    let all = proposed();
     let able = |doc: &&ConnectorDoc| if role == Role::Source { doc.source.is_some() } else { doc.sink.is_some() };
     let names: Vec<&str> = all.iter().filter(able).map(|doc| doc.name).collect();
     let verb = if role == Role::Source { "read" } else { "written" };

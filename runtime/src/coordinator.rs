@@ -5,6 +5,7 @@
 
 pub mod api;
 mod control;
+mod load;
 mod metrics;
 pub mod place;
 pub mod protocol;

@@ -8,7 +8,8 @@
 //!
 //! * A [`Router`] hashes a batch once, cuts it by owner and coalesces the pieces per channel.
 //! * An [`Outlet`] may send rows while its credit is above zero, so at most a window and one batch is queued at the other
-//!   end. Watermarks, barriers, markers and ends need no credit, and never pass a row that was sent before.
+//!   end. All but rows and state needs no credit, and never passes a row that was sent before. A marker is sent before what
+//!   waits for credit, which goes where the new owner table says; all other elements wait behind the rows before them.
 //! * A [`Gate`] is the input of a task: all its channels, read fairly; taking rows gives their credit back.
 //! * A [`Hub`] stands for one generation on one worker: it knows the gates, opens outlets, and turns frames from peers
 //!   into elements. It runs without threads: TCP (`tcp`) and simulation both bring a [`Link`] and call `Hub::receive`.
@@ -20,6 +21,7 @@ mod gate;
 mod hub;
 mod lane;
 mod outlet;
+mod ports;
 mod router;
 pub mod tcp;
 
@@ -47,8 +49,26 @@ pub struct ChannelId {
     pub to: TaskId,
 }
 
+/// The edge of channels that are not in the stage graph: on them key groups move between tasks of one stage.
+pub const TRANSFER_EDGE: u16 = u16::MAX;
+
+impl ChannelId {
+    /// The channel on which key groups move from one task to another.
+    pub fn transfer(from: TaskId, to: TaskId) -> Self {
+        Self { edge: TRANSFER_EDGE, from, to }
+    }
+
+    /// Whether key groups move on it.
+    pub fn is_transfer(&self) -> bool {
+        self.edge == TRANSFER_EDGE
+    }
+}
+
 impl std::fmt::Display for ChannelId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_transfer() {
+            return write!(f, "for key groups from task {} to task {}", self.from, self.to);
+        }
         write!(f, "edge {} from task {} to task {}", self.edge, self.from, self.to)
     }
 }
@@ -100,6 +120,17 @@ pub enum Error {
         /// The task.
         task: TaskId,
     },
+    /// The channel to a task that owns something cannot go.
+    #[error("key group {group} still belongs to task {task}, to which the channel was to be removed")]
+    StillOwner {
+        /// A group it owns.
+        group: usize,
+        /// The task.
+        task: TaskId,
+    },
+    /// The task is none of those that a router sends to.
+    #[error("there is no channel to task {0}")]
+    NoChannelTo(TaskId),
     /// An owner table does not have the job's number of key groups.
     #[error("the owner table has {found} key groups, the job {expected}")]
     KeyGroups {

@@ -29,6 +29,8 @@ pub struct JobSpec {
     pub restart_max_failures: u32,
     /// See `restart_max_failures`.
     pub restart_window_ms: u64,
+    /// A worker that has not started, cancelled or ended its tasks after this time is taken as lost.
+    pub answer_timeout_ms: u64,
     /// `memory` or `rocksdb`.
     pub state_backend: String,
     /// Bytes of block cache and write buffers of a worker.

@@ -2,6 +2,7 @@
 //! Never talks to the Kubernetes API.
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod clock;
 pub mod connector;
@@ -13,6 +14,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod random;
+pub mod rescale;
 pub mod sink;
 pub mod source;
 pub mod stage;

@@ -1,6 +1,6 @@
 //! What coordinator and workers say to each other, one JSON object a frame on the control connection.
 //! Everything that acts on a task set carries its generation; a receiver ignores another generation's.
-use millstream_api::id::{Epoch, Generation, TaskId, Term};
+use millstream_api::id::{Epoch, Generation, TableVersion, TaskId, Term};
 use millstream_api::owner::OwnerTable;
 use millstream_api::wire::TaskCounters;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use crate::checkpoint::manifest::TaskManifest;
 use crate::checkpoint::paths::ManifestId;
 use crate::job::{JobSpec, Placement};
 use crate::source::Split;
+
+pub mod live;
 
 /// Coordinator to worker.
 #[allow(missing_docs, reason = "fields are named after what the variants say")]
@@ -27,6 +29,13 @@ pub enum Command {
     Abort { generation: Generation, epoch: Epoch },
     /// Stop the tasks of this generation and all before. Answered by `Cancelled`.
     Cancel { generation: Generation },
+    /// Tasks join a running generation: `stages` and `peers` are what there will be, tables and splits what there is. Build those placed on
+    /// this worker, with nothing to own; let the tasks already here wait for their channels. Answered by `Extended`, or `DeployFailed`.
+    Extend(Box<Deploy>),
+    /// Every worker has been extended: connect, and start the new tasks. Answered by `Linked`.
+    Link { generation: Generation },
+    /// See there.
+    Order { generation: Generation, order: live::Order },
     /// The job has ended and everything is committed: remove what is left over, then exit. Answered by `Finished`.
     Finish { clean: bool },
 }
@@ -122,6 +131,14 @@ pub enum Report {
     TaskFailed { generation: Generation, task: TaskId, failure: Failure },
     /// A task has processed all its input; it stays for the final checkpoint.
     TaskEnded { generation: Generation, task: TaskId },
+    /// All tasks here know of their new channels, and the new tasks are built.
+    Extended { generation: Generation },
+    /// All channels to and from the new tasks are open.
+    Linked { generation: Generation },
+    /// A task has done its part of a hand-over.
+    Moved { generation: Generation, task: TaskId, version: TableVersion, step: live::Step },
+    /// A task has made its cut: the barrier has left it.
+    Passed { generation: Generation, epoch: Epoch, task: TaskId },
     /// A task's cut is uploaded.
     Cut { generation: Generation, epoch: Epoch, stage: usize, task: Box<TaskManifest>, uploaded_bytes: u64 },
     /// A task's cut could not be taken or uploaded.
@@ -170,6 +187,8 @@ pub struct TaskReport {
     pub store: crate::state::Operations,
     /// Rows and bytes sent per output edge: (edge id, rows, bytes).
     pub edges: Vec<(u16, u64, u64)>,
+    /// Rows sent per key group, of the output edges that are keyed: (edge id, rows by group).
+    pub groups: Vec<(u16, Vec<u64>)>,
     /// Wall time that was neither on the CPU nor a wait of the three kinds, microseconds: waiting for a CPU.
     pub starved_us: u64,
 }

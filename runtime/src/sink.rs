@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::source::Error;
 
+pub mod bench;
 pub mod blackhole;
 pub mod filesystem;
 pub mod print;
@@ -31,7 +32,7 @@ pub struct Context {
 
 /// Writes the rows of one task.
 pub trait Sink: Send {
-    /// Takes rows; they are buffered or written, never visible yet (print and blackhole excepted).
+    /// Takes rows; they are buffered or written, never visible yet (print, blackhole and bench excepted).
     fn write(&mut self, batch: &Batch) -> Result<(), Error>;
     /// Input has run dry for now: show what may be shown.
     fn flush(&mut self) -> Result<(), Error> {

@@ -5,12 +5,15 @@ use arrow::datatypes::Schema;
 use millstream_sql::graph::TableSpec;
 use serde::{Deserialize, Serialize};
 
+pub mod bench;
 pub mod datagen;
 pub mod filesystem;
 pub mod nexmark;
 mod paced;
 pub mod schedule;
 mod strides;
+#[cfg(test)]
+mod testing;
 
 pub use millstream_sql::graph::DECLARED_COLUMNS;
 
@@ -63,6 +66,12 @@ pub trait Source: Send {
     fn poll(&mut self, now_ms: i64) -> Result<Poll, Error>;
     /// All splits of this task with their present positions (between two polls), finished ones included.
     fn splits(&self) -> Vec<Split>;
+    /// Stops reading these splits and gives them with their present positions (between two polls); ids it does not read are
+    /// left out. A task may be left without any.
+    fn give(&mut self, splits: &[u32]) -> Vec<Split>;
+    /// Reads these splits too, from their positions. Those that are finished stay so. A source that merges its splits in order
+    /// of event time first reads what is behind. After an error the source must be dropped.
+    fn take(&mut self, splits: Vec<Split>) -> Result<(), Error>;
     /// Ids of the splits that still hold the watermark: not finished.
     fn active_splits(&self) -> Vec<u32> {
         self.splits().iter().filter(|split| !split.finished).map(|split| split.id).collect()
@@ -118,4 +127,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// A split given to a task that reads it already: its rows would be there twice.
+fn twice(split: u32) -> Error {
+    Error::User(format!("split {split} is read by this task already"))
 }

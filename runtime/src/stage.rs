@@ -2,6 +2,7 @@
 mod accumulate;
 mod build;
 pub mod chain;
+mod group;
 mod group_aggregate;
 mod join;
 pub mod key;
@@ -65,6 +66,22 @@ pub trait Op: Send {
 
     /// Input has run dry: emit what is held back only for batching.
     fn on_idle(&mut self, _context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Writes what is held in memory of these groups to the store and goes on as before: a snapshot of it follows.
+    fn flush_groups(&mut self, _groups: &[KeyGroup], _context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The task gives these groups away: writes all it holds of them to the store, emits what is held back, forgets them.
+    /// From now on the op neither reads nor writes their entries, also if the groups are on their way back.
+    fn disown(&mut self, _groups: &[KeyGroup], _context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The task has taken these groups over: their entries are in the store, and they are among `context.groups`.
+    fn adopt(&mut self, _groups: &[KeyGroup], _context: &mut OpContext<'_>) -> Result<(), Error> {
         Ok(())
     }
 

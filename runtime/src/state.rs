@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub mod conformance;
 pub mod disk;
 pub mod memory;
+pub mod part;
 pub mod rocks;
 mod tracking;
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use millstream_api::id::{Epoch, Generation, TaskId};
+use millstream_api::id::{Epoch, Generation, KeyGroup, TableVersion, TaskId};
 
 use crate::checkpoint::manifest::TaskManifest;
 use crate::checkpoint::store::CheckpointStore;
 use crate::clock::Clock;
 use crate::exchange::Wake;
 use crate::job::JobSpec;
+use crate::message::live::Step;
 use crate::message::{Command, Deploy, Failure, Report};
 use crate::random::Random;
 use crate::sink::Committable;
@@ -20,9 +21,11 @@ use crate::state::disk::Disk;
 use crate::state::{Backend, Cut};
 
 pub mod build;
+mod failure;
 pub mod host;
 pub mod inputs;
 pub mod limit;
+mod live;
 pub mod meter;
 mod metrics;
 pub mod output;
@@ -32,10 +35,10 @@ pub mod task;
 pub mod upload;
 
 use build::{Deployment, Hubs};
-use task::Task;
+pub use failure::{Failed, chain};
+use task::{Change, Task};
 
 /// What a worker tells a task. Followed by a wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskCommand {
     /// Begin a checkpoint, if the task has no input that brings the barrier.
     Trigger(Epoch),
@@ -45,6 +48,8 @@ pub enum TaskCommand {
     Abort(Epoch),
     /// Stop.
     Cancel,
+    /// Channels come or go, or units change their owner.
+    Change(Box<Change>),
 }
 
 /// What a task tells its worker.
@@ -57,6 +62,10 @@ pub enum TaskEvent {
     Committed { task: TaskId, epoch: Epoch },
     /// It has processed all its input.
     Ended { task: TaskId },
+    /// It knows of its new channels.
+    Linked { task: TaskId },
+    /// It has done its part of a hand-over, and owns these groups now.
+    Moved { task: TaskId, version: TableVersion, step: Step, groups: Vec<KeyGroup> },
     /// It stopped on an error.
     Failed { task: TaskId, failure: Failure },
 }
@@ -68,6 +77,10 @@ pub struct TaskCut {
     pub task: TaskId,
     /// Number of the barrier.
     pub epoch: Epoch,
+    /// Groups it owns.
+    pub groups: Vec<KeyGroup>,
+    /// Groups that are on their way to it, of which some may be in the files.
+    pub arriving: Vec<KeyGroup>,
     /// Files of keyed state.
     pub cut: Cut,
     /// Where they are.
@@ -80,50 +93,6 @@ pub struct TaskCut {
     pub committables: Vec<Committable>,
     /// Whether the task has processed all its input.
     pub ended: bool,
-}
-
-/// An error that ends a task.
-#[derive(Debug)]
-pub struct Failed(pub Failure);
-
-impl Failed {
-    /// A failure of a source or sink: the user's, unless reading or writing failed.
-    pub fn from_source(error: &crate::source::Error) -> Self {
-        let user = !matches!(error, crate::source::Error::Read { .. });
-        Self(Failure { message: chain(error), user })
-    }
-}
-
-impl From<crate::stage::Error> for Failed {
-    fn from(error: crate::stage::Error) -> Self {
-        // An expression that fails on a row fails on it again after every restart.
-        let user = matches!(error, crate::stage::Error::Evaluate { .. });
-        Self(Failure { message: chain(&error), user })
-    }
-}
-
-impl From<crate::exchange::Error> for Failed {
-    fn from(error: crate::exchange::Error) -> Self {
-        Self(Failure { message: chain(&error), user: false })
-    }
-}
-
-impl From<crate::state::Error> for Failed {
-    fn from(error: crate::state::Error) -> Self {
-        Self(Failure { message: chain(&error), user: false })
-    }
-}
-
-/// An error with all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// What a worker takes in.
@@ -206,13 +175,22 @@ pub struct Worker {
     backend: Option<Arc<dyn Backend>>,
     current: Option<Deployment>,
     uploads: upload::Ledger,
+    linking: Option<live::Linking>,
     finished: bool,
 }
 
 impl Worker {
     /// A worker without tasks.
     pub fn new(name: String, doors: Doors) -> Self {
-        Self { name, doors, backend: None, current: None, uploads: upload::Ledger::default(), finished: false }
+        Self {
+            name,
+            doors,
+            backend: None,
+            current: None,
+            uploads: upload::Ledger::default(),
+            linking: None,
+            finished: false,
+        }
     }
 
     /// Whether the job is over and the process may exit.
@@ -253,8 +231,13 @@ impl Worker {
         match command {
             Command::Deploy(deploy) => self.deploy(&deploy),
             Command::Start { generation } if self.runs(generation) => self.start(generation),
-            Command::Trigger { generation, epoch } if self.runs(generation) => self.tell(TaskCommand::Trigger(epoch)),
-            Command::Abort { generation, epoch } if self.runs(generation) => self.tell(TaskCommand::Abort(epoch)),
+            Command::Extend(deploy) => self.extend(&deploy),
+            Command::Link { generation } if self.runs(generation) => self.link(generation),
+            Command::Order { generation, order } if self.runs(generation) => self.order(generation, order),
+            Command::Trigger { generation, epoch } if self.runs(generation) => {
+                self.tell(|| TaskCommand::Trigger(epoch))
+            }
+            Command::Abort { generation, epoch } if self.runs(generation) => self.tell(|| TaskCommand::Abort(epoch)),
             Command::Commit { generation, epoch } if self.runs(generation) => {
                 let current = self.current.as_mut();
                 let waiting: BTreeSet<TaskId> =
@@ -265,7 +248,7 @@ impl Worker {
                 if let Some(current) = &self.current {
                     self.uploads.committed(epoch, current.deploy.term, &self.doors);
                 }
-                self.tell(TaskCommand::Commit(epoch))
+                self.tell(|| TaskCommand::Commit(epoch))
             }
             Command::Cancel { generation } => {
                 if self.current.as_ref().is_some_and(|current| current.generation <= generation) {
@@ -286,7 +269,7 @@ impl Worker {
         }
     }
 
-    fn tell(&mut self, command: TaskCommand) -> Vec<Report> {
+    fn tell(&mut self, command: impl Fn() -> TaskCommand) -> Vec<Report> {
         if let Some(current) = &self.current {
             current.tell(command);
         }
@@ -294,8 +277,9 @@ impl Worker {
     }
 
     fn cancel(&mut self) {
+        self.linking = None;
         if let Some(current) = self.current.take() {
-            current.tell(TaskCommand::Cancel);
+            current.tell(|| TaskCommand::Cancel);
             current.close();
             self.doors.hubs.retire(current.generation);
             self.doors.host.join();
@@ -310,7 +294,8 @@ impl Worker {
         }
         self.cancel();
         let built = self.backend_of(&deploy.job).and_then(|backend| {
-            let prepared = build::prepare(&self.name, deploy, &backend, &mut self.doors, &mut self.uploads);
+            let parts = (deploy, false);
+            let prepared = build::prepare(&self.name, parts, &backend, &mut self.doors, &mut self.uploads);
             prepared.map_err(|Failed(failure)| failure)
         });
         match built {
@@ -362,11 +347,19 @@ impl Worker {
                 }
                 vec![report::measure(current), Report::Committed { generation, epoch }]
             }
+            TaskEvent::Linked { task } => self.linked(task),
+            TaskEvent::Moved { task, version, step, groups } => {
+                if let Some(running) = self.current.as_mut().and_then(|current| current.tasks.get_mut(&task)) {
+                    running.groups = groups;
+                }
+                vec![Report::Moved { generation, task, version, step }]
+            }
             TaskEvent::Cut(cut) => {
+                let (task, epoch) = (cut.task, cut.epoch);
                 if let Some(current) = &self.current {
                     self.uploads.begin(&self.name, current, *cut, &self.doors);
                 }
-                Vec::new()
+                vec![Report::Passed { generation, epoch, task }]
             }
         }
     }

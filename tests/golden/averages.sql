@@ -8,7 +8,7 @@ CREATE TABLE bid (
 CREATE TABLE result (window_start TIMESTAMP(3), class BIGINT, mean BIGINT, exact DOUBLE, sevenths DOUBLE, first STRING, last STRING)
 WITH ('connector' = 'filesystem', 'path' = '${OUT}/result', 'format' = 'csv');
 INSERT INTO result
-SELECT window_start, class, AVG(price), AVG(amount), SUM(amount / 7), MIN(channel), MAX(url)
-FROM (SELECT window_start, window_end, MOD(auction, 20) AS class, price, CAST(price AS DOUBLE) AS amount, channel, url
+SELECT window_start, class, AVG(price), AVG(CAST(price AS DOUBLE)), SUM(CAST(price AS DOUBLE) / 7), MIN(channel), MAX(url)
+FROM (SELECT window_start, window_end, MOD(auction, 20) AS class, price, channel, url
   FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '0.5' SECOND)))
 GROUP BY window_start, window_end, class;

@@ -1,6 +1,7 @@
 //! What the tests that cross crate walls share.
 
 pub mod golden;
+pub mod popular;
 pub mod process;
 pub mod sim;
 pub mod tidy;

@@ -6,11 +6,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use millstream_api::metric;
 use millstream_api::wire::{JobStatus, StageStatus};
 use millstream_operator::client::Client;
 use millstream_runtime::workdir::{Outcome, Workdir, read};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Pause between two looks at something.
 const LOOK: Duration = Duration::from_millis(5);
@@ -22,6 +23,7 @@ const LOG_TAIL_BYTES: usize = 2_000;
 /// Looks again and again until `look` finds what it looks for, at most for this long.
 pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let looking = async {
         loop {
             looks.tick().await;
@@ -134,9 +136,32 @@ impl Job {
 
     /// Kills a process of this job with SIGKILL; one that is not of this job is an error.
     pub fn kill(&self, pid: u32) -> Result<()> {
-        ensure!(self.processes()?.contains(&pid), "process {pid} is not of this job");
+        self.signal(pid, Signal::KILL)
+    }
+
+    /// Holds processes of this job where they are, until `proceed`. None of their threads runs any more when this returns.
+    pub async fn hold(&self, pids: &[u32]) -> Result<()> {
+        for pid in pids {
+            self.signal(*pid, Signal::STOP)?;
+        }
+        let held = async || Ok(pids.iter().all(|pid| is_held(*pid)).then_some(()));
+        until("processes that stand still", VANISH, held).await
+    }
+
+    /// Lets processes of this job go on.
+    pub fn proceed(&self, pids: &[u32]) -> Result<()> {
+        pids.iter().try_for_each(|pid| self.signal(*pid, Signal::CONT))
+    }
+
+    fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
+        ensure!(self.is_own(pid), "process {pid} is not of this job");
         let pid = Pid::from_raw(i32::try_from(pid)?).context("pid 0")?;
-        Ok(kill_process(pid, Signal::KILL)?)
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Whether it is over, all its output committed or not.
+    pub fn is_over(&self) -> bool {
+        self.workdir.outcome_file().exists()
     }
 
     /// What Ctrl-C in its terminal does.
@@ -147,18 +172,21 @@ impl Job {
 
     /// Coordinator and workers that run now, found by the work folder in their command lines.
     pub fn processes(&self) -> Result<Vec<u32>> {
-        let workdir = self.workdir.path().as_os_str().as_encoded_bytes();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
-            let entry = entry?;
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // A process may vanish while it is looked at.
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if pid != self.child.id() && line.split(|byte| *byte == 0).any(|arg| arg == workdir) {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if self.is_own(pid) {
                 found.push(pid);
             }
         }
         Ok(found)
+    }
+
+    fn is_own(&self, pid: u32) -> bool {
+        let workdir = self.workdir.path().as_os_str().as_encoded_bytes();
+        // A process may vanish while it is looked at.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        pid != self.child.id() && line.split(|byte| *byte == 0).any(|arg| arg == workdir)
     }
 
     /// Waits for its end and sees to it that no process is left.
@@ -197,6 +225,29 @@ impl Drop for Job {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether SIGSTOP has reached every thread of a process.
+fn is_held(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    // The state follows the name, which is in parentheses and may hold anything. A thread may end meanwhile.
+    let state = |stat: &str| stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    let states = threads.filter_map(|thread| state(&fs::read_to_string(thread.path().join("stat")).ok()?));
+    states.into_iter().all(|state| matches!(state, 'T' | 'Z' | 'X'))
+}
+
+/// Rows the tasks of these stages have read on each worker, by the workers' own word: it needs no coordinator.
+pub async fn rows_read_on_workers(status: &JobStatus, stages: &[String]) -> Result<Vec<u64>> {
+    let labels: Vec<_> = stages.iter().map(|stage| format!("stage=\"{stage}\"")).collect();
+    let mut rows = Vec::new();
+    for worker in &status.workers {
+        let text = reqwest::get(format!("http://{}/metrics", worker.admin_address)).await?.text().await?;
+        let counts = text.lines().filter(|line| line.starts_with(metric::TASK_RECORDS_IN.name));
+        let counts = counts.filter(|line| labels.iter().any(|label| line.contains(label)));
+        let counts = counts.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+        rows.push(counts.sum::<Result<f64, _>>()? as u64);
+    }
+    Ok(rows)
 }
 
 /// Rows the present tasks of all sources have read.

@@ -24,6 +24,7 @@
 //! anything else, a broken invariant or too many steps, is a [`Failure`] that names seed, check and what happened last.
 use std::collections::BTreeMap;
 
+use millstream_api::wire::RescaleStrategy;
 use millstream_runtime::job::{JobSpec, Tuning};
 
 mod books;
@@ -60,6 +61,8 @@ pub struct Options {
     pub window_bytes: usize,
     /// After this many checkpoints, a rescale of all stages to this parallelism (of sources at most their number of splits).
     pub rescale_after: Option<(u64, u32)>,
+    /// How it is done.
+    pub strategy: RescaleStrategy,
     /// Frames are long on their way; otherwise the seed decides what is slow.
     pub slow_network: bool,
     /// What goes wrong.
@@ -82,6 +85,7 @@ impl Default for Options {
             batch_rows: 32,
             window_bytes: 2048,
             rescale_after: None,
+            strategy: RescaleStrategy::Restart,
             slow_network: false,
             faults: Faults::default(),
             plant: None,
@@ -244,6 +248,7 @@ fn job(sql: String, options: &Options) -> JobSpec {
         // Far more than the faults of a run explain.
         restart_max_failures: 60,
         restart_window_ms: 3_600_000,
+        answer_timeout_ms: 600_000,
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning,

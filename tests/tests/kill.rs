@@ -1,38 +1,21 @@
 //! Processes of a job are killed with SIGKILL at random moments; what the job has committed at its end is byte for byte what an
 //! unbroken run commits.
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use millstream_api::wire::{CheckpointStatus, JobStatus, StageStatus};
+use millstream_api::wire::{CheckpointStatus, JobState, JobStatus};
 use millstream_runtime::random::{Random, SystemRandom};
 use millstream_runtime::workdir::Workdir;
-use millstream_tests::process::{Job, committed_lines, millstream, rows_read, until};
+use millstream_tests::popular::{ROWS, check_result, start};
+use millstream_tests::process::{Job, committed_lines, millstream, rows_read, rows_read_on_workers, until};
 
-/// Counts of bids per auction and second: state in nearly every key group, output in every checkpoint.
-const SQL: &str = "
-CREATE TABLE bid (
-  auction BIGINT, price BIGINT, dateTime TIMESTAMP(3),
-  WATERMARK FOR dateTime AS dateTime - INTERVAL '1' SECOND
-) WITH (
-  'connector' = 'nexmark', 'nexmark.table' = 'bid', 'nexmark.events' = '100000',
-  'nexmark.event-rate' = '10000', 'nexmark.rate' = '${RATE:-30000}'
-);
-CREATE TABLE popular (window_start TIMESTAMP(3), auction BIGINT, bids BIGINT, highest BIGINT)
-WITH ('connector' = 'filesystem', 'path' = '${RESULT_DIR}', 'format' = 'csv');
-INSERT INTO popular
-SELECT window_start, auction, COUNT(*), MAX(price)
-FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '1' SECOND))
-GROUP BY window_start, window_end, auction;
-";
-/// Of 50 events 46 are bids.
-const ROWS: u64 = 92_000;
 /// The longest a job may take with all that happens to it.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs in which a short moment should be hit.
-const ATTEMPTS: usize = 10;
+/// Runs in which a job should be caught before it is over, each half as fast as the one before: a loaded machine may need
+/// seconds for what else takes moments.
+const ATTEMPTS: u32 = 5;
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,50 +27,34 @@ enum Victim {
 
 const VICTIMS: [Victim; 3] = [Victim::Worker, Victim::Coordinator, Victim::Both];
 
-fn options(folder: &Path, more: &[&str]) -> Result<Vec<String>> {
-    std::fs::create_dir_all(folder)?;
-    let file = folder.join("popular.sql");
-    std::fs::write(&file, SQL)?;
-    let set = format!("RESULT_DIR={}", folder.join("result").display());
-    let mut options = vec![file.to_string_lossy().into_owned(), "--set".into(), set];
-    if !more.contains(&"--checkpoint-interval") {
-        options.extend(["--checkpoint-interval".into(), "300ms".into()]);
+/// Does what has to catch a job while it runs, first with a job of this many events a second. `run` says whether it was in time.
+async fn catch(rate: u32, mut run: impl AsyncFnMut(&str) -> Result<bool>) -> Result<()> {
+    for attempt in 0..ATTEMPTS {
+        let rate = format!("RATE={}", rate >> attempt);
+        if run(&rate).await? {
+            return Ok(());
+        }
+        eprintln!("{rate}: over too early");
     }
-    options.extend(more.iter().map(ToString::to_string));
-    Ok(options)
+    anyhow::bail!("{ATTEMPTS} jobs, each slower than the one before, were over too early")
 }
 
-fn start(folder: &Path, more: &[&str]) -> Result<Job> {
-    let options = options(folder, more)?;
-    Job::start(folder, &options.iter().map(String::as_str).collect::<Vec<_>>())
+/// Waits for a job to be as `is_there` says. None if it was over first.
+async fn in_time(job: &mut Job, what: &str, is_there: impl Fn(&JobStatus) -> bool) -> Result<Option<JobStatus>> {
+    match job.until(what, |status| is_there(status).then(|| status.clone())).await {
+        Err(_) if job.is_over() => Ok(None),
+        found => found.map(Some),
+    }
 }
 
-/// What an unbroken run commits, one task a stage.
-fn unbroken() -> Result<&'static [String]> {
-    static LINES: OnceLock<Vec<String>> = OnceLock::new();
-    if let Some(lines) = LINES.get() {
-        return Ok(lines);
-    }
-    let folder = tempfile::tempdir()?;
-    let options = options(folder.path(), &["--set", "RATE=1000000000"])?;
-    let mut args = vec!["run"];
-    args.extend(options.iter().map(String::as_str));
-    millstream(&args)?.success()?;
-    let lines = committed_lines(&folder.path().join("result"))?;
-    ensure!(lines.len() > 5_000, "only {} rows", lines.len());
-    Ok(LINES.get_or_init(|| lines))
+/// Waits for a checkpoint with at least this epoch. None if the job was over first.
+async fn first_checkpoint(job: &mut Job, epoch: u64) -> Result<Option<JobStatus>> {
+    let is_there = |status: &JobStatus| status.checkpoint.as_ref().is_some_and(|done| done.epoch >= epoch);
+    in_time(job, "a first checkpoint", is_there).await
 }
 
-/// Refuses a result that is not the one of an unbroken run.
-fn check_result(lines: &[String]) -> Result<()> {
-    let expected = unbroken()?;
-    if lines != expected {
-        let missing: Vec<_> = expected.iter().filter(|line| lines.binary_search(line).is_err()).take(5).collect();
-        let extra: Vec<_> = lines.iter().filter(|line| expected.binary_search(line).is_err()).take(5).collect();
-        let (found, wanted) = (lines.len(), expected.len());
-        anyhow::bail!("{found} rows instead of {wanted}; missing: {missing:?}; not expected: {extra:?}");
-    }
-    Ok(())
+fn pids(status: &JobStatus) -> Vec<u32> {
+    status.workers.iter().map(|worker| worker.pid).collect()
 }
 
 /// Kills what is asked for, one of the workers at random.
@@ -96,9 +63,9 @@ fn strike(job: &Job, status: &JobStatus, victim: Victim) -> Result<()> {
         job.kill(status.coordinator.pid)?;
     }
     if victim != Victim::Coordinator {
-        let count = status.workers.len() as u64;
-        ensure!(count > 0, "there is no worker to kill");
-        job.kill(status.workers[(SystemRandom.next_u64() % count) as usize].pid)?;
+        let workers = pids(status);
+        ensure!(!workers.is_empty(), "there is no worker to kill");
+        job.kill(workers[(SystemRandom.next_u64() % workers.len() as u64) as usize])?;
     }
     Ok(())
 }
@@ -116,63 +83,94 @@ async fn conclude(job: &mut Job, folder: &Path, victim: Victim) -> Result<Option
     Ok(has_recovered.then(|| rows_read(&outcome.stages)))
 }
 
-/// Waits until every source has reported rows that its job's latest checkpoint does not cover, and says how many rows all have
-/// reported. A checkpoint covers less than what a source says after it was complete.
-async fn rows_uncovered(job: &mut Job) -> Result<u64> {
-    let mut last = None;
-    let mut since: Vec<(u32, u64)> = Vec::new();
-    let read = |stages: &[StageStatus]| -> Vec<(u32, u64)> {
-        let tasks = stages.iter().filter(|stage| stage.source).flat_map(|stage| &stage.tasks);
-        tasks.map(|task| (task.id, task.counters.records_in)).collect()
-    };
+/// Holds the coordinator, so that no checkpoint begins or completes from now on. Gives the names of the sources; none if the job is
+/// over but for its last commit.
+async fn hold_coordinator(job: &Job, status: &JobStatus) -> Result<Option<Vec<String>>> {
+    let Some(stages) = job.stages().await else { return Ok(None) };
+    let held = job.hold(&[status.coordinator.pid]).await;
+    if job.is_over() {
+        return Ok(None);
+    }
+    held?;
+    if has_final_manifest(job.workdir())? {
+        job.proceed(&[status.coordinator.pid])?;
+        return Ok(None);
+    }
+    Ok(Some(stages.into_iter().filter(|stage| stage.source).map(|stage| stage.name).collect()))
+}
+
+/// Lets all go on that are left.
+fn proceed(job: &Job) -> Result<()> {
+    for pid in job.processes()? {
+        // The victim may still be among them.
+        let _ = job.proceed(&[pid]);
+    }
+    Ok(())
+}
+
+/// Waits until the sources of every worker have reported rows that no checkpoint covers, and says how many rows all have reported.
+/// The coordinator is held: what a worker reports from now on is more than any checkpoint covers.
+async fn rows_uncovered(status: &JobStatus, sources: &[String]) -> Result<u64> {
+    let before = rows_read_on_workers(status, sources).await?;
     until("rows after a checkpoint", LIMIT, async || {
-        let (Some(status), Some(stages)) = (job.status().await, job.stages().await) else { return Ok(None) };
-        let (epoch, now) = (status.checkpoint.map(|checkpoint| checkpoint.epoch), read(&stages));
-        if last != epoch {
-            (last, since) = (epoch, now);
-            return Ok(None);
-        }
-        let is_new = !since.is_empty() && now.iter().all(|task| !since.contains(task));
-        Ok(is_new.then(|| now.iter().map(|(_, rows)| rows).sum()))
+        let now = rows_read_on_workers(status, sources).await?;
+        let is_new = now.iter().zip(&before).all(|(now, before)| now != before) || now.iter().sum::<u64>() == ROWS;
+        Ok(is_new.then(|| now.iter().sum()))
     })
     .await
 }
 
 /// One run with a kill in its middle.
-async fn broken_in_the_middle(victim: Victim, backend: &str) -> Result<()> {
+async fn broken_in_the_middle(victim: Victim, backend: &str, rate: &str) -> Result<bool> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
-    let options = ["--parallelism", "2", "--workers", "2", "--state", backend, "--checkpoint-interval", "700ms"];
+    let (interval, workers) = (["--checkpoint-interval", "700ms"], ["--parallelism", "2", "--workers", "2"]);
+    let options = [&interval[..], &workers, &["--state", backend, "--set", rate]].concat();
     let mut job = start(folder, &options)?;
-    let epochs = 1 + SystemRandom.next_u64() % 2;
-    let is_enough =
-        |status: &JobStatus| status.checkpoint.as_ref().is_some_and(|done| done.epoch >= epochs).then_some(());
-    job.until("a first checkpoint", is_enough).await?;
-    let seen = rows_uncovered(&mut job).await?;
-    let status = job.status().await.context("no coordinator")?;
-    let epoch = status.checkpoint.as_ref().context("no committed epoch before the kill")?.epoch;
+    let epoch = 1 + SystemRandom.next_u64() % 2;
+    let Some(status) = first_checkpoint(&mut job, epoch).await? else { return Ok(false) };
+    let Some(sources) = hold_coordinator(&job, &status).await? else { return Ok(false) };
+    let seen = rows_uncovered(&status, &sources).await.map_err(|error| job.explain(error))?;
+    if seen == ROWS {
+        return Ok(false);
+    }
     strike(&job, &status, victim)?;
+    proceed(&job)?;
     let again = conclude(&mut job, folder, victim).await.map_err(|error| job.explain(error))?.context("no recovery")?;
-    ensure!(
-        seen < ROWS && seen + again > ROWS,
-        "killed after epoch {epoch}: {seen} rows, then {again}: none was replayed"
-    );
-    Ok(())
+    ensure!(seen + again > ROWS, "killed at {seen} rows, then {again}: none was replayed");
+    Ok(true)
 }
 
-/// Waits until all rows have been read, or further, until the manifest of the last checkpoint is stored. Says whether the job was
-/// found there before it was over.
-async fn reach_the_end(job: &mut Job, is_stored: bool) -> Result<bool> {
+/// Brings a job with a checkpoint to a moment between the end of its input and its last commit, and holds it there: before the
+/// last checkpoint has begun, or after its manifest is stored. Says whether that was still possible.
+async fn reach_the_end(job: &Job, folder: &Path, status: &JobStatus, is_stored: bool) -> Result<bool> {
+    let Some(sources) = hold_coordinator(job, status).await? else { return Ok(false) };
+    if is_stored {
+        take_turns(job, &[status.coordinator.pid], &pids(status)).await?;
+        // On a slow machine the checkpoint before may have all rows.
+        return Ok(hidden_files(folder) > 0);
+    }
+    // Without the coordinator no checkpoint begins.
     until("the end of the input", LIMIT, async || {
-        if job.workdir().outcome_file().exists() {
-            return Ok(Some(false));
+        let rows = rows_read_on_workers(status, &sources).await?;
+        Ok((rows.iter().sum::<u64>() == ROWS).then_some(()))
+    })
+    .await?;
+    Ok(true)
+}
+
+/// Lets the coordinator and the workers act in turns, never both at once, until the last manifest is stored. That happens in a
+/// turn of the coordinator: what it tells the workers to make visible is not, for the workers are held.
+async fn take_turns(job: &Job, coordinator: &[u32], workers: &[u32]) -> Result<()> {
+    let (mut acting, mut held) = (workers, coordinator);
+    until("the last manifest", LIMIT, async || {
+        if has_final_manifest(job.workdir())? {
+            return Ok(Some(()));
         }
-        let reached = if is_stored {
-            has_final_manifest(job.workdir())?
-        } else {
-            job.stages().await.is_some_and(|stages| rows_read(&stages) == ROWS)
-        };
-        Ok(reached.then_some(true))
+        job.hold(acting).await?;
+        job.proceed(held)?;
+        (acting, held) = (held, acting);
+        Ok(None)
     })
     .await
 }
@@ -191,32 +189,40 @@ fn has_final_manifest(workdir: &Workdir) -> Result<bool> {
     Ok(false)
 }
 
-/// One run with a kill between the end of its input and its last commit. The moment is short: a run that was over before the
-/// kill is held to its result and tried again.
-async fn broken_at_the_end(victim: Victim, backend: &str, is_stored: bool) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        let folder = tempfile::tempdir()?;
-        let folder = folder.path();
-        let fast = ["--parallelism", "2", "--workers", "2", "--state", backend, "--set", "RATE=100000"];
-        let mut job = start(folder, &fast)?;
-        let before = job.until("a first checkpoint", |status| Some((status.checkpoint.clone()?, status.clone()))).await;
-        let (_, status) = before?;
-        if reach_the_end(&mut job, is_stored).await? {
-            // Whoever is gone by now has ended by itself.
-            let _ = strike(&job, &status, victim);
-        }
-        let again = conclude(&mut job, folder, victim).await.map_err(|error| job.explain(error))?;
-        // Before the last manifest was stored, rows have to be read again; once it is, nothing does.
-        if again.is_some_and(|again| is_stored || again > 0) {
-            return Ok(());
-        }
+/// Files that a sink has not made visible yet.
+fn hidden_files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder.join("result")).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count()
+}
+
+/// One run with a kill between the end of its input and its last commit.
+async fn broken_at_the_end(victim: Victim, backend: &str, is_stored: bool, rate: &str) -> Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    // One checkpoint to go back to, and no other before the last one: all that follows it is there to be made visible.
+    let (interval, workers) = (["--checkpoint-interval", "10m"], ["--parallelism", "2", "--workers", "2"]);
+    let options = [&interval[..], &workers, &["--state", backend, "--set", rate]].concat();
+    let mut job = start(folder, &options)?;
+    let is_running = |status: &JobStatus| status.state == JobState::Running;
+    if in_time(&mut job, "tasks", is_running).await?.is_none() || ask_in_time(&job, &["savepoint"]).is_none() {
+        return Ok(false);
     }
-    anyhow::bail!("in none of {ATTEMPTS} runs was the moment before the last commit hit")
+    let Some(status) = first_checkpoint(&mut job, 1).await? else { return Ok(false) };
+    let reached = reach_the_end(&job, folder, &status, is_stored).await;
+    let is_there = reached.map_err(|error| job.explain(error))?;
+    if is_there {
+        strike(&job, &status, victim)?;
+    }
+    proceed(&job)?;
+    let again = conclude(&mut job, folder, victim).await.map_err(|error| job.explain(error))?;
+    // Before the last manifest was stored, rows have to be read again; once it is, nothing does.
+    Ok(is_there && again.is_some_and(|again| is_stored || again > 0))
 }
 
 async fn all_broken_at_the_end(backend: &str) {
     for (victim, is_stored) in VICTIMS.into_iter().flat_map(|victim| [(victim, false), (victim, true)]) {
-        if let Err(error) = broken_at_the_end(victim, backend, is_stored).await {
+        let run = async |rate: &str| broken_at_the_end(victim, backend, is_stored, rate).await;
+        if let Err(error) = catch(40_000, run).await {
             panic!("{victim:?}, {backend}, last manifest stored: {is_stored}: {error:#}");
         }
     }
@@ -234,7 +240,8 @@ async fn kills_at_the_end_change_no_byte_with_state_in_rocksdb() {
 
 async fn all_broken_in_the_middle(backend: &str) {
     for victim in VICTIMS {
-        if let Err(error) = broken_in_the_middle(victim, backend).await {
+        let run = async |rate: &str| broken_in_the_middle(victim, backend, rate).await;
+        if let Err(error) = catch(30_000, run).await {
             panic!("{victim:?}, {backend}: {error:#}");
         }
     }
@@ -254,20 +261,26 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// `millstream job ARGS... --workdir DIR --json` as one JSON value.
+/// `millstream job ARGS... --workdir DIR --json`: the last of the objects it says.
 fn ask(job: &Job, args: &[&str]) -> Result<serde_json::Value> {
     let workdir = text(job.workdir().path());
     let done = millstream(&[&["job"], args, &["--workdir", &workdir, "--json"]].concat())?.success()?;
-    Ok(serde_json::from_str(done.stdout.trim())?)
+    Ok(serde_json::from_str(done.stdout.lines().last().unwrap_or_default())?)
 }
 
-#[tokio::test]
-async fn a_rescale_under_way_changes_no_byte() -> Result<()> {
+/// The same of a job that may be over already, or about to be: then it refuses.
+fn ask_in_time(job: &Job, args: &[&str]) -> Option<serde_json::Value> {
+    ask(job, args).inspect_err(|error| eprintln!("{args:?}: {error:#}")).ok()
+}
+
+async fn rescaled(rate: &str) -> Result<bool> {
     let folder = tempfile::tempdir()?;
-    let mut job = start(folder.path(), &["--parallelism", "2", "--workers", "3"])?;
-    job.until("a first checkpoint", |status| status.checkpoint.clone()).await?;
+    let mut job = start(folder.path(), &["--parallelism", "2", "--workers", "3", "--set", rate])?;
+    if first_checkpoint(&mut job, 1).await?.is_none() {
+        return Ok(false);
+    }
     for stages in ["window-1=3", "window-1=1"] {
-        let rescale = ask(&job, &["rescale", "--stage", stages])?;
+        let Some(rescale) = ask_in_time(&job, &["rescale", "--stage", stages]) else { return Ok(false) };
         assert_eq!(rescale["state"], "done", "{rescale}");
         let (moved, least) = (&rescale["groups_moved"], &rescale["groups_moved_min"]);
         assert!(moved.as_u64() > Some(0) && moved == least, "{rescale}");
@@ -276,37 +289,53 @@ async fn a_rescale_under_way_changes_no_byte() -> Result<()> {
     let outcome = job.outcome()?;
     let window = outcome.stages.iter().find(|stage| stage.name == "window-1").context("no window-1")?;
     assert_eq!((window.parallelism, window.tasks.len()), (1, 1));
-    check_result(&committed_lines(&folder.path().join("result"))?)
+    check_result(&committed_lines(&folder.path().join("result"))?)?;
+    Ok(true)
 }
 
 #[tokio::test]
-async fn a_stop_with_savepoint_goes_on_elsewhere_at_another_parallelism() -> Result<()> {
+async fn a_rescale_under_way_changes_no_byte() -> Result<()> {
+    catch(30_000, rescaled).await
+}
+
+async fn stopped_with_savepoint(rate: &str) -> Result<bool> {
     let folder = tempfile::tempdir()?;
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
-    let mut job = start(&first, &["--parallelism", "2", "--workers", "2"])?;
-    job.until("a first checkpoint", |status| status.checkpoint.clone()).await?;
-    ask(&job, &["stop", "--savepoint"])?;
+    let mut job = start(&first, &["--parallelism", "2", "--workers", "2", "--set", rate])?;
+    if first_checkpoint(&mut job, 1).await?.is_none() || ask_in_time(&job, &["stop", "--savepoint"]).is_none() {
+        return Ok(false);
+    }
     job.end(LIMIT).await?.success()?;
     let outcome = job.outcome()?;
+    if rows_read(&outcome.stages) == ROWS {
+        return Ok(false);
+    }
     let savepoint = outcome.job.checkpoint.context("no checkpoint")?;
     assert!(savepoint.savepoint);
-    assert!(rows_read(&outcome.stages) < ROWS);
     let mut lines = committed_lines(&first.join("result"))?;
     let mut job = start(&second, &["--restore", &savepoint.path, "--parallelism", "3", "--workers", "2"])?;
     job.end(LIMIT).await?.success()?;
     assert_eq!(job.outcome()?.job.restored_epoch, Some(savepoint.epoch));
     lines.extend(committed_lines(&second.join("result"))?);
     lines.sort();
-    check_result(&lines)
+    check_result(&lines)?;
+    Ok(true)
 }
 
 #[tokio::test]
-async fn a_savepoint_is_restored_while_its_job_is_long_over() -> Result<()> {
+async fn a_stop_with_savepoint_goes_on_elsewhere_at_another_parallelism() -> Result<()> {
+    catch(30_000, stopped_with_savepoint).await
+}
+
+async fn restored_long_after(rate: &str) -> Result<bool> {
     let folder = tempfile::tempdir()?;
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
-    let mut job = start(&first, &["--parallelism", "3", "--workers", "2", "--state", "memory"])?;
-    job.until("a first checkpoint", |status| status.checkpoint.clone()).await?;
-    let savepoint: CheckpointStatus = serde_json::from_value(ask(&job, &["savepoint"])?)?;
+    let mut job = start(&first, &["--parallelism", "3", "--workers", "2", "--state", "memory", "--set", rate])?;
+    if first_checkpoint(&mut job, 1).await?.is_none() {
+        return Ok(false);
+    }
+    let Some(savepoint) = ask_in_time(&job, &["savepoint"]) else { return Ok(false) };
+    let savepoint: CheckpointStatus = serde_json::from_value(savepoint)?;
     job.end(LIMIT).await?.success()?;
     check_result(&committed_lines(&first.join("result"))?)?;
     // part-JOB-GENERATION-TASK-EPOCH-NUMBER: what the savepoint does not cover is written once more.
@@ -322,5 +351,11 @@ async fn a_savepoint_is_restored_while_its_job_is_long_over() -> Result<()> {
     job.end(LIMIT).await?.success()?;
     lines.extend(committed_lines(&second.join("result"))?);
     lines.sort();
-    check_result(&lines)
+    check_result(&lines)?;
+    Ok(true)
+}
+
+#[tokio::test]
+async fn a_savepoint_is_restored_while_its_job_is_long_over() -> Result<()> {
+    catch(30_000, restored_long_after).await
 }

@@ -60,6 +60,13 @@ pub const CATALOGUE: &[Entry] = &[
              systems. Time spent waiting for it counts as busy. task.records-per-second.STAGE is for one stage.",
         )
     },
+    entry(
+        "worker.answer-timeout",
+        Kind::Duration,
+        "10m",
+        "Time a worker has to start, cancel or end its tasks before it is taken as lost. Starting them includes reading the \
+         state they go on from.",
+    ),
     entry("state.cache-bytes", Kind::Bytes, "32Mi", "Memory of one task for decoded hot entries of keyed state."),
     entry("autoscaler.interval", Kind::Duration, "5s", "Time from one evaluation to the next."),
     entry("autoscaler.window", Kind::Duration, "10s", "Length of the measurement an evaluation looks at."),
@@ -108,6 +115,8 @@ pub struct Settings {
     pub task_records_per_second: Option<f64>,
     /// `task.records-per-second.STAGE`.
     pub stage_records_per_second: BTreeMap<String, f64>,
+    /// `worker.answer-timeout`.
+    pub worker_answer_timeout: Duration,
     /// `state.cache-bytes`.
     pub state_cache_bytes: u64,
     /// `autoscaler.*`.
@@ -174,6 +183,7 @@ impl Settings {
             exchange_window_bytes: number("exchange.window-bytes"),
             task_records_per_second: value("task.records-per-second").map(|value| value.0),
             stage_records_per_second: per_stage.collect(),
+            worker_answer_timeout: duration("worker.answer-timeout"),
             state_cache_bytes: number("state.cache-bytes"),
             autoscaler: Autoscaler {
                 interval: duration("autoscaler.interval"),

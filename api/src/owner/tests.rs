@@ -77,6 +77,16 @@ fn without_tasks_a_table_is_empty() {
     assert_eq!(OwnerTable::initial(&[1], 8).rebalance_sticky(&[]).owners, Vec::<TaskId>::new());
 }
 
+#[test]
+fn a_written_table_is_taken_or_refused_with_what_is_wrong() {
+    let table = OwnerTable::initial(&[1, 2], 4);
+    assert_eq!(table.explicit(&[2, 1, 2, 2], &[1, 2, 3]).unwrap(), OwnerTable { version: 2, owners: vec![2, 1, 2, 2] });
+    let short = table.explicit(&[1], &[1, 2]).unwrap_err().to_string();
+    assert_eq!(short, "the table names 1 owners and the job has 4 key groups; name one task for each key group");
+    let unknown = table.explicit(&[1, 9, 9, 7], &[2, 1]).unwrap_err().to_string();
+    assert_eq!(unknown, "the table gives key groups to tasks 7, 9, but the stage has tasks 1, 2");
+}
+
 proptest! {
     #[test]
     fn chains_of_rescales_stay_balanced_and_minimal(

@@ -29,6 +29,18 @@ impl Usage {
     }
 }
 
+/// Resident bytes now, of all of these processes that there are.
+pub fn rss_bytes(pids: impl IntoIterator<Item = u32>) -> u64 {
+    let one = |pid: u32| bytes(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:");
+    pids.into_iter().filter_map(one).sum()
+}
+
+fn bytes(status: &str, field: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+    let kib: u64 = value.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 fn process(pid: u32) -> Option<(f64, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything: fields count from behind it.
@@ -36,7 +48,5 @@ fn process(pid: u32) -> Option<(f64, u64)> {
     let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
     let cpu_s = (ticks(11)? + ticks(12)?) as f64 / TICKS_PER_S;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = peak.split_whitespace().next()?.parse().ok()?;
-    Some((cpu_s, kib * 1024))
+    Some((cpu_s, bytes(&status, "VmHWM:")?))
 }

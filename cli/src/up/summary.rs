@@ -85,7 +85,7 @@ pub fn clock(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millstream_api::wire::RescaleStatus;
+    use millstream_api::wire::{RescaleState, RescaleStatus};
     use millstream_operator::autoscale::Reason;
     use millstream_operator::autoscale::decision::{Expectation, Inputs};
 
@@ -106,14 +106,11 @@ mod tests {
         };
         let rescale = RescaleStatus {
             id: 1,
-            strategy: Default::default(),
-            from: Default::default(),
-            to: Default::default(),
-            state: "done".into(),
-            requested_at_ms: 0,
+            state: RescaleState::Done,
             duration_ms: Some(800),
             groups_moved: 213,
             groups_moved_min: 213,
+            ..RescaleStatus::default()
         };
         let outcome = Outcome {
             decisions: vec![decision(41_000, 1, 6, Reason::RateStep), decision(125_000, 6, 1, Reason::Underused)],

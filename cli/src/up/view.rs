@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::model::Model;
 
 mod draw;
-mod text;
+pub mod text;
 
 pub use draw::draw;
 

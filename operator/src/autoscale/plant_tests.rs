@@ -64,6 +64,7 @@ impl Plant {
             parallelism: tasks,
             inputs: from.into_iter().map(|from| self.edge(at, from)).collect(),
             tasks: (0..tasks).map(|task| self.task(at, task, tasks, offered)).collect(),
+            groups: Vec::new(),
         };
         let stages = vec![
             stage(0, "source", 1, None),

@@ -69,8 +69,7 @@ async fn errors_say_what_and_where() {
     let error = client.rescales().await.unwrap_err().to_string();
     assert_eq!(error, "the job's API refused: wrong token (HTTP 401)");
     let client = Client::new(&address, "secret").unwrap();
-    let request =
-        RescaleRequest { stages: [("a".into(), 2)].into(), strategy: Default::default(), generation: Some(3) };
+    let request = RescaleRequest { stages: [("a".into(), 2)].into(), generation: Some(3), ..RescaleRequest::default() };
     let error = client.rescale(&request).await.unwrap_err();
     assert!(error.is_conflict() && error.to_string().contains("generation 4, not 3"), "{error}");
     let error = client.job().await.unwrap_err().to_string();

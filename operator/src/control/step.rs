@@ -36,7 +36,12 @@ pub enum Action {
 impl Action {
     /// The request behind [`Action::Rescale`].
     pub fn request(stages: &BTreeMap<String, u32>, generation: u64) -> RescaleRequest {
-        RescaleRequest { stages: stages.clone(), strategy: RescaleStrategy::Restart, generation: Some(generation) }
+        RescaleRequest {
+            stages: stages.clone(),
+            strategy: RescaleStrategy::Incremental,
+            generation: Some(generation),
+            ..RescaleRequest::default()
+        }
     }
 }
 
@@ -85,14 +90,17 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event>
         events.push(Event::Checkpoint(checkpoint.clone()));
     }
     for rescale in observed.rescales.iter().rev() {
-        if rescale.state != "running" && memory.rescale_id.is_none_or(|id| rescale.id > id) {
+        if rescale.state.is_final() && memory.rescale_id.is_none_or(|id| rescale.id > id) {
             memory.rescale_id = Some(rescale.id);
-            if let Some(duration_ms) = rescale.duration_ms {
-                memory.restart_ms = Some(i64::try_from(duration_ms).unwrap_or(i64::MAX));
+            // What a rescale costs is the time for which rows had to wait.
+            let cost_ms = match rescale.strategy {
+                RescaleStrategy::Restart => rescale.duration_ms,
+                _ => rescale.duration_ms.map(|_| rescale.pause_ms_max.unwrap_or(0)),
+            };
+            if let Some(cost_ms) = cost_ms {
+                memory.restart_ms = Some(i64::try_from(cost_ms).unwrap_or(i64::MAX));
             }
-            if rescale.state == "failed" {
-                memory.rescaling = None;
-            }
+            memory.rescaling = None;
             events.push(Event::Rescale(rescale.clone()));
         }
     }

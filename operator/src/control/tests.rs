@@ -1,7 +1,7 @@
 use millstream_api::job::parse_yaml;
 use millstream_api::wire::{
-    CheckpointStatus, EdgeStatus, JobState, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskCounters,
-    TaskStatus, WorkerStatus,
+    CheckpointStatus, EdgeStatus, JobState, JobStatus, ProcessStatus, RescaleState, RescaleStatus, StageStatus,
+    TaskCounters, TaskStatus, WorkerStatus,
 };
 
 use super::*;
@@ -129,6 +129,7 @@ impl World {
                 parallelism: count,
                 inputs: from.into_iter().map(edge).collect(),
                 tasks: (0..count).map(task).collect(),
+                groups: Vec::new(),
             }
         };
         self.observed.stages = vec![
@@ -178,14 +179,15 @@ impl World {
         self.rescales += 1;
         let status = RescaleStatus {
             id: self.rescales,
-            strategy: Default::default(),
             from: [("work".into(), self.tasks())].into(),
             to: [("work".into(), to)].into(),
-            state: "done".into(),
+            state: RescaleState::Done,
             requested_at_ms: self.now_ms,
-            duration_ms: Some(700),
+            duration_ms: Some(900),
+            pause_ms_max: Some(700),
             groups_moved: 1,
             groups_moved_min: 1,
+            ..RescaleStatus::default()
         };
         self.observed.rescales.insert(0, status);
         self.deploy(to);

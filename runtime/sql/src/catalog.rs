@@ -14,6 +14,7 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, Scalar
 use crate::error::{Error, Position};
 use crate::functions::Functions;
 use crate::graph::TableSpec;
+use crate::naming::CastNames;
 use crate::statement::Name;
 use crate::types::FlinkTypes;
 use crate::windowing::WindowFunctions;
@@ -44,7 +45,9 @@ impl Catalog {
             relations: BTreeMap::new(),
             functions: Functions::new(),
             config: Arc::new(ConfigOptions::new()),
-            expressions: SessionStateDefaults::default_expr_planners(),
+            expressions: std::iter::once(Arc::new(CastNames) as Arc<dyn ExprPlanner>)
+                .chain(SessionStateDefaults::default_expr_planners())
+                .collect(),
             windows: vec![Arc::new(WindowFunctions)],
         }
     }

@@ -21,6 +21,7 @@ pub mod graph;
 mod interval;
 mod lift;
 mod lower;
+mod naming;
 mod node;
 mod planner;
 mod statement;

@@ -78,6 +78,9 @@ pub struct TaskManifest {
     pub worker: String,
     /// Groups it owned, ascending.
     pub groups: Vec<KeyGroup>,
+    /// Groups that were on their way to it: its files may have some of them, which is of no use to anyone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arriving: Vec<KeyGroup>,
     /// Random number of its store, drawn when the store was made or opened.
     pub store_incarnation: u64,
     /// Files of its cut.

@@ -84,6 +84,9 @@ fn build(restore: &Restore<'_>, scratch: &Path) -> Result<(Box<dyn Store>, Resto
             let base = task(restore.stage, base)?;
             let cut = fetch_cut(restore, base, scratch, &mut stats)?;
             let mut store = restore.backend.open(restore.folder, &cut)?;
+            for group in &base.arriving {
+                store.drop_group(*group)?;
+            }
             for group in &base.groups {
                 if restore.groups.binary_search(group).is_ok() {
                     stats.groups_kept += 1;

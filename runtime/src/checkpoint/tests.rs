@@ -34,6 +34,7 @@ fn task(task: TaskId, groups: Vec<KeyGroup>, store_incarnation: u64, files: Vec<
         task,
         worker: "w0".to_owned(),
         groups,
+        arriving: Vec::new(),
         store_incarnation,
         files,
         state_bytes: 10,

@@ -114,7 +114,7 @@ fn error_texts() {
         (Role::Sink, "blackhole", vec![("x", "1")], "connector 'blackhole' has no option 'x' (its options: none)"),
     ];
     let names = |is: fn(&ConnectorDoc) -> bool| {
-        all().iter().filter(|doc| is(doc)).map(|doc| doc.name).collect::<Vec<_>>().join(", ")
+        proposed().iter().filter(|doc| is(doc)).map(|doc| doc.name).collect::<Vec<_>>().join(", ")
     };
     let (read, written) = (names(|doc| doc.source.is_some()), names(|doc| doc.sink.is_some()));
     for (role, connector, options, expected) in cases {

@@ -1,5 +1,6 @@
 //! The job's REST API and its `/metrics`, over the coordinator's loop.
-use axum::extract::{Request as HttpRequest, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request as HttpRequest, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -8,8 +9,9 @@ use axum::{Json, Router};
 use millstream_api::wire::{
     CheckpointStatus, ErrorBody, JobStatus, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
 };
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
-use utoipa::OpenApi;
+use utoipa::{IntoParams, OpenApi};
 
 use super::protocol::{Reply, Request};
 
@@ -18,7 +20,12 @@ pub enum Call {
     /// The job as a whole.
     Job(oneshot::Sender<JobStatus>),
     /// Its stages.
-    Stages(oneshot::Sender<Vec<StageStatus>>),
+    Stages {
+        /// With the load of their key groups.
+        groups: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<StageStatus>>,
+    },
     /// Its checkpoints.
     Checkpoints(oneshot::Sender<Vec<CheckpointStatus>>),
     /// Its rescales.
@@ -73,6 +80,7 @@ pub fn router(calls: mpsc::Sender<Call>, token: &str) -> Router {
         .route("/api/v1/checkpoints", get(checkpoints))
         .route("/api/v1/savepoints", post(savepoint))
         .route("/api/v1/rescale", post(rescale))
+        .route("/api/v1/rescale/cancel", post(cancel_rescale))
         .route("/api/v1/rescales", get(rescales))
         .route("/api/v1/stop", post(stop))
         .layer(middleware::from_fn_with_state(api.clone(), authorize));
@@ -90,7 +98,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         info(title = "Millstream job API", description = "One running job, served by its coordinator."),
-        paths(job, stages, checkpoints, savepoint, rescale, rescales, stop)
+        paths(job, stages, checkpoints, savepoint, rescale, cancel_rescale, rescales, stop)
     )]
     struct Document;
     Document::openapi()
@@ -117,10 +125,25 @@ async fn job(State(api): State<Api>) -> Result<Json<JobStatus>, Refused> {
     api.ask(Call::Job).await.map(Json)
 }
 
+/// What of the stages is asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StagesQuery {
+    /// The load of every key group, too.
+    #[serde(default)]
+    groups: bool,
+}
+
 /// Stages with their tasks and counters.
-#[utoipa::path(get, path = "/api/v1/stages", responses((status = 200, body = Vec<StageStatus>)))]
-async fn stages(State(api): State<Api>) -> Result<Json<Vec<StageStatus>>, Refused> {
-    api.ask(Call::Stages).await.map(Json)
+#[utoipa::path(get, path = "/api/v1/stages", params(StagesQuery),
+    responses((status = 200, body = Vec<StageStatus>), (status = 400, body = ErrorBody)))]
+async fn stages(
+    State(api): State<Api>,
+    query: Result<Query<StagesQuery>, QueryRejection>,
+) -> Result<Json<Vec<StageStatus>>, Refused> {
+    let refused = |error: QueryRejection| Refused(StatusCode::BAD_REQUEST, error.body_text());
+    let Query(StagesQuery { groups }) = query.map_err(refused)?;
+    api.ask(|reply| Call::Stages { groups, reply }).await.map(Json)
 }
 
 /// Complete checkpoints of this coordinator, newest first.
@@ -151,6 +174,16 @@ async fn savepoint(State(api): State<Api>) -> Result<Json<CheckpointStatus>, Ref
 async fn rescale(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<RescaleStatus>, Refused> {
     let request = parse(&body)?;
     match api.ask(|reply| Call::Change(Request::Rescale(request), reply)).await? {
+        Reply::Rescale(status) => Ok(Json(status)),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
+/// Ends the rescale under way at its next settled point; watch it under /api/v1/rescales.
+#[utoipa::path(post, path = "/api/v1/rescale/cancel",
+    responses((status = 200, body = RescaleStatus), (status = 409, body = ErrorBody)))]
+async fn cancel_rescale(State(api): State<Api>) -> Result<Json<RescaleStatus>, Refused> {
+    match api.ask(|reply| Call::Change(Request::CancelRescale, reply)).await? {
         Reply::Rescale(status) => Ok(Json(status)),
         other => Err(Refused::from_reply(other)),
     }

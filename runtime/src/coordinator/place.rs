@@ -8,6 +8,9 @@ use crate::job::Placement;
 use crate::message::{Register, StageDeployment};
 use crate::source::Split;
 
+/// How an edge that spreads rows by key group is called.
+pub const HASH: &str = "hash";
+
 /// What a stage looks like to the coordinator.
 #[derive(Debug, Clone)]
 pub struct StageShape {
@@ -17,7 +20,7 @@ pub struct StageShape {
     pub ops: Vec<String>,
     /// Splits at their beginning, of a stage that reads a source.
     pub splits: Option<Vec<Split>>,
-    /// Edges into it: (edge id, stage it comes from, `hash` or `rebalance`).
+    /// Edges into it: (edge id, stage it comes from, `HASH` or `rebalance`).
     pub inputs: Vec<(u16, usize, &'static str)>,
 }
 
@@ -117,9 +120,17 @@ fn roomiest(workers: &[Register], free: &BTreeMap<&str, u32>, load: &BTreeMap<St
 
 fn table(before: &Before, ids: &[TaskId], key_groups: u32) -> OwnerTable {
     match &before.table {
+        // With the tasks there were, who owns what was decided by load or by a person, and is not for a recovery to undo.
+        Some(table) if same_tasks(before, ids) && table.owners.iter().all(|owner| ids.contains(owner)) => {
+            OwnerTable { version: table.version + 1, owners: table.owners.clone() }
+        }
         Some(table) => table.rebalance_sticky(ids),
         None => OwnerTable::initial(ids, key_groups),
     }
+}
+
+fn same_tasks(before: &Before, ids: &[TaskId]) -> bool {
+    before.tasks.len() == ids.len() && before.tasks.iter().all(|placed| ids.contains(&placed.task))
 }
 
 fn splits(shape: &StageShape, before: &Before, ids: &[TaskId]) -> Vec<(TaskId, Split)> {

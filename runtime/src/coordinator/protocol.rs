@@ -10,12 +10,14 @@
 //! generation is cancelled there; a manifest is stored only when every task's cut is in it; output is made visible only
 //! after its manifest is stored.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem::discriminant;
 
 use millstream_api::id::{Epoch, Generation, TaskId, Term};
 use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
 
+use super::load::Loads;
 use super::place::StageShape;
-use super::round::Round;
+use super::round::{RequestId, Round};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::job::JobSpec;
 use crate::message::{Command, Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
@@ -24,7 +26,10 @@ mod checkpoint;
 mod deploy;
 mod event;
 mod failure;
+mod live;
+mod measure;
 mod request;
+mod target;
 
 pub use event::{Action, Event, Reply, Request};
 
@@ -60,6 +65,8 @@ pub struct Worker {
     pub register: Register,
     /// What its tasks last counted.
     pub metrics: Vec<TaskReport>,
+    /// What they send to which key group.
+    pub loads: Loads,
 }
 
 /// Where the job is.
@@ -93,6 +100,7 @@ pub struct Coordinator {
     pub(super) config: Config,
     pub(super) workers: BTreeMap<String, Worker>,
     pub(super) phase: Phase,
+    phase_since_ms: i64,
     pub(super) generation: Generation,
     pub(super) deployment: Vec<StageDeployment>,
     pub(super) parallelism: Vec<u32>,
@@ -106,8 +114,12 @@ pub struct Coordinator {
     pub(super) error: Option<String>,
     pub(super) restored_epoch: Option<Epoch>,
     pub(super) totals: Totals,
+    pub(super) gone: measure::Gone,
     user_error: bool,
     intent: Option<Intent>,
+    live: Option<live::Live>,
+    /// Savepoints asked for while none could begin.
+    savepoints_wanted: VecDeque<RequestId>,
     /// Handed to the store and not heard of since: whether it counts is not known, even if its round is over.
     storing: Option<Manifest>,
     next_task: TaskId,
@@ -153,6 +165,7 @@ impl Coordinator {
             config,
             workers: BTreeMap::new(),
             phase: Phase::Waiting,
+            phase_since_ms: 0,
             generation,
             deployment: Vec::new(),
             parallelism,
@@ -165,8 +178,11 @@ impl Coordinator {
             error: None,
             restored_epoch,
             totals: Totals::default(),
+            gone: measure::Gone::default(),
             user_error: false,
             intent: None,
+            live: None,
+            savepoints_wanted: VecDeque::new(),
             storing: None,
             next_task,
             next_epoch,
@@ -178,6 +194,7 @@ impl Coordinator {
     /// Takes in one fact.
     pub fn on(&mut self, now_ms: i64, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
+        let before = (discriminant(&self.phase), self.generation);
         match event {
             Event::Registered(register) => self.registered(now_ms, register, &mut out),
             Event::Lost { worker, incarnation } => self.lost(now_ms, &worker, incarnation, &mut out),
@@ -187,9 +204,12 @@ impl Coordinator {
             Event::Said { .. } => {}
             Event::Stored { epoch, result } => self.stored(now_ms, epoch, result, &mut out),
             Event::Asked { id, request } => self.asked(now_ms, id, request, &mut out),
-            Event::Tick => {}
+            Event::Tick => self.give_up_silent(now_ms, &mut out),
         }
         self.advance(now_ms, &mut out);
+        if before != (discriminant(&self.phase), self.generation) {
+            self.phase_since_ms = now_ms;
+        }
         out
     }
 
@@ -240,7 +260,7 @@ impl Coordinator {
         // Whatever still runs there is older than anything this coordinator will start.
         let command = Command::Cancel { generation: self.generation };
         out.push(Action::Send { worker: register.name.clone(), command });
-        self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new() });
+        self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new(), loads: Loads::default() });
     }
 
     fn said(&mut self, now_ms: i64, worker: &str, report: Report, out: &mut Vec<Action>) {
@@ -251,12 +271,21 @@ impl Coordinator {
             Report::TaskFailed { generation, failure, .. } if generation == current => {
                 self.failed(now_ms, failure, out)
             }
+            Report::PeerLost { generation, peer, .. } if generation == current && !self.are_hosts(worker, &peer) => {}
             Report::PeerLost { generation, peer, reason } if generation == current => {
                 let message = format!("worker {worker} lost its connection to {peer}: {reason}");
                 self.failed(now_ms, Failure { message, user: false }, out);
             }
             Report::TaskEnded { generation, task } if generation == current => {
                 self.ended.insert(task);
+            }
+            Report::Extended { generation } if generation == current => self.extended(now_ms, worker, out),
+            Report::Linked { generation } if generation == current => self.linked(now_ms, worker),
+            Report::Moved { generation, task, version, step } if generation == current => {
+                self.moved(now_ms, (task, version), step, out);
+            }
+            Report::Passed { generation, epoch, task } if generation == current => {
+                self.round.iter_mut().filter(|round| round.epoch == epoch).for_each(|round| round.passed(task));
             }
             Report::Cut { generation, epoch, stage, task, uploaded_bytes } if generation == current => {
                 self.cut(now_ms, epoch, (stage, *task), uploaded_bytes, out);
@@ -271,9 +300,7 @@ impl Coordinator {
                 }
             }
             Report::Metrics { generation, tasks } if generation == current => {
-                if let Some(known) = self.workers.get_mut(worker) {
-                    known.metrics = tasks;
-                }
+                self.measured(now_ms, worker, tasks);
             }
             Report::Finished => {
                 if let Phase::Finishing { waiting, .. } = &mut self.phase {
@@ -303,6 +330,12 @@ impl Coordinator {
             }
             _ => {}
         }
+    }
+
+    /// Whether both host tasks: the loss of others means nothing.
+    fn are_hosts(&self, one: &str, other: &str) -> bool {
+        let hosts = super::place::hosts(&self.deployment);
+        hosts.contains(one) && hosts.contains(other)
     }
 
     /// Ids of all tasks deployed.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_api::id::{Epoch, TaskId};
 
 use crate::checkpoint::manifest::TaskManifest;
+use crate::message::StageDeployment;
 
 /// Names the request a reply belongs to.
 pub type RequestId = u64;
@@ -49,13 +50,29 @@ pub struct Round {
     pub parts: BTreeMap<TaskId, (usize, TaskManifest)>,
     /// Bytes uploaded so far.
     pub uploaded_bytes: u64,
+    /// Tasks and tables as they are while the barrier travels.
+    pub deployment: Vec<StageDeployment>,
+    /// Tasks that the barrier has not left yet.
+    travelling: BTreeSet<TaskId>,
 }
 
 impl Round {
-    /// A round all `tasks` take part in.
-    pub fn new(epoch: Epoch, purpose: Purpose, now_ms: i64, tasks: BTreeSet<TaskId>) -> Self {
-        let step = Step::Cutting(tasks);
-        Self { epoch, purpose, started_at_ms: now_ms, step, parts: BTreeMap::new(), uploaded_bytes: 0 }
+    /// A round all tasks take part in.
+    pub fn new(epoch: Epoch, purpose: Purpose, now_ms: i64, deployment: Vec<StageDeployment>) -> Self {
+        let tasks = || deployment.iter().flat_map(|stage| &stage.tasks).map(|placed| placed.task);
+        let (step, travelling) = (Step::Cutting(tasks().collect()), tasks().collect());
+        let (started_at_ms, parts) = (now_ms, BTreeMap::new());
+        Self { epoch, purpose, started_at_ms, step, parts, uploaded_bytes: 0, deployment, travelling }
+    }
+
+    /// The barrier has left a task.
+    pub fn passed(&mut self, task: TaskId) {
+        self.travelling.remove(&task);
+    }
+
+    /// Whether the barrier is on its way.
+    pub fn is_travelling(&self) -> bool {
+        !self.travelling.is_empty()
     }
 
     /// Takes a cut; true once with the last one.
@@ -66,6 +83,7 @@ impl Round {
         }
         let complete = waiting.is_empty();
         self.uploaded_bytes += uploaded_bytes;
+        self.travelling.remove(&part.task);
         self.parts.insert(part.task, (stage, part));
         if complete {
             self.step = Step::Storing;

@@ -275,7 +275,8 @@ impl Loop {
         // Whoever asked may have left.
         match call {
             Call::Job(reply) => drop(reply.send(self.coordinator.job_status())),
-            Call::Stages(reply) => drop(reply.send(self.coordinator.stage_status())),
+            Call::Stages { groups: false, reply } => drop(reply.send(self.coordinator.stage_status())),
+            Call::Stages { groups: true, reply } => drop(reply.send(self.coordinator.stage_status_by_group())),
             Call::Checkpoints(reply) => drop(reply.send(self.coordinator.checkpoint_status())),
             Call::Rescales(reply) => drop(reply.send(self.coordinator.rescale_status())),
             Call::Metrics(reply) => drop(reply.send(metrics::text(&self.coordinator))),
@@ -298,7 +299,7 @@ impl Loop {
         let mut told = false;
         while let Ok(Some(call)) = tokio::time::timeout_at(deadline, from_api.recv()).await {
             // The stages are asked for after the job; whoever polls asks both.
-            let last = told && matches!(call, Call::Stages(_));
+            let last = told && matches!(call, Call::Stages { .. });
             told |= matches!(call, Call::Job(_));
             let _ = self.call(call);
             if last {

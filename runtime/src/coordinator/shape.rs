@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use millstream_sql::StageGraph;
 use millstream_sql::graph::{OpKind, Partition};
 
-use super::place::StageShape;
+use super::place::{HASH, StageShape};
 use crate::checkpoint::manifest::StateRegistration;
 use crate::connector;
 use crate::job::JobSpec;
@@ -50,7 +50,7 @@ fn stage(graph: &StageGraph, index: usize) -> Result<StageShape, String> {
     let edges = graph.edges.iter().enumerate().filter(|(_, edge)| edge.to == index);
     let inputs = edges.map(|(id, edge)| {
         let partition = match edge.partition {
-            Partition::Hash { .. } => "hash",
+            Partition::Hash { .. } => HASH,
             Partition::Rebalance => "rebalance",
         };
         (id as u16, edge.from, partition)

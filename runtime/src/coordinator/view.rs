@@ -3,9 +3,11 @@ use std::collections::BTreeMap;
 
 use millstream_api::id::TaskId;
 use millstream_api::wire::{
-    CheckpointStatus, EdgeStatus, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskStatus, WorkerStatus,
+    CheckpointStatus, EdgeStatus, GroupLoad, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskStatus,
+    WorkerStatus,
 };
 
+use super::place::HASH;
 use super::protocol::Coordinator;
 use crate::message::TaskReport;
 
@@ -36,8 +38,9 @@ impl Coordinator {
             workers: self.workers.values().map(worker).collect(),
             checkpoint: self.checkpoints.front().cloned(),
             restored_epoch: self.restored_epoch,
-            late_rows: reports.values().map(|report| report.counters.late_rows).sum(),
-            bad_records: reports.values().map(|report| report.counters.bad_records).sum(),
+            late_rows: self.gone.late_rows + reports.values().map(|report| report.counters.late_rows).sum::<u64>(),
+            bad_records: self.gone.bad_records
+                + reports.values().map(|report| report.counters.bad_records).sum::<u64>(),
         }
     }
 
@@ -46,6 +49,31 @@ impl Coordinator {
         let reports = self.reports();
         let stages = self.config.stages.iter().enumerate();
         stages.map(|(index, _)| self.one_stage(index, &reports)).collect()
+    }
+
+    /// Every stage with its tasks and the load of its key groups.
+    pub fn stage_status_by_group(&self) -> Vec<StageStatus> {
+        let mut stages = self.stage_status();
+        for (index, stage) in stages.iter_mut().enumerate() {
+            stage.groups = self.group_loads(index);
+        }
+        stages
+    }
+
+    fn group_loads(&self, index: usize) -> Vec<GroupLoad> {
+        let Some(deployed) = self.deployment.get(index) else { return Vec::new() };
+        let keyed = self.config.stages[index].inputs.iter().filter(|(_, _, partition)| *partition == HASH);
+        let edges: Vec<u16> = keyed.map(|(edge, _, _)| *edge).collect();
+        if edges.is_empty() {
+            return Vec::new();
+        }
+        let mut rates = vec![0.0; deployed.table.owners.len()];
+        for worker in self.workers.values() {
+            edges.iter().for_each(|edge| worker.loads.add_rates(*edge, &mut rates));
+        }
+        let load =
+            |((group, task), records_per_s): ((u16, &TaskId), f64)| GroupLoad { group, task: *task, records_per_s };
+        (0u16..).zip(&deployed.table.owners).zip(rates).map(load).collect()
     }
 
     fn one_stage(&self, index: usize, reports: &BTreeMap<TaskId, &TaskReport>) -> StageStatus {
@@ -82,6 +110,7 @@ impl Coordinator {
             parallelism: self.parallelism[index],
             inputs: shape.inputs.iter().map(edge).collect(),
             tasks: placed.iter().map(task).collect(),
+            groups: Vec::new(),
         }
     }
 

@@ -253,7 +253,7 @@ fn push(
     while !router.drain()? {
         waiter.wait()?;
     }
-    let (mut received, mut open) = (0, replies.inlets().len());
+    let (mut received, mut open) = (0, replies.paced_channels());
     while open > 0 {
         match replies.take() {
             Some((_, Element::Watermark(rows))) => received += rows.unsigned_abs(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use arrow::datatypes::SchemaRef;
 use millstream_api::id::TaskId;
 
+use super::ports::Ports;
 use super::{ChannelId, Error, Wake, lock};
 use crate::batch::Element;
 
@@ -16,12 +17,12 @@ pub(super) trait Grant: Send + Sync {
     fn grant(&self, bytes: usize);
 }
 
-/// The input of a task. Elements of one channel are taken in the order they were sent; channels take turns.
+/// The input of a task. Elements of one channel are taken in the order they were sent; channels take turns, and may come
+/// and go while others flow.
 pub struct Gate {
     to: TaskId,
     window_bytes: usize,
-    inlets: Vec<Inlet>,
-    index: BTreeMap<ChannelId, usize>,
+    ports: Ports,
     wake: Arc<dyn Wake>,
     state: Mutex<State>,
 }
@@ -29,6 +30,9 @@ pub struct Gate {
 #[derive(Default)]
 struct State {
     channels: Vec<Channel>,
+    index: BTreeMap<ChannelId, usize>,
+    /// Channels that are no more, whose numbers are for others.
+    free: Vec<usize>,
     /// Channels that are not blocked and hold something, in the order of their turns.
     turns: VecDeque<usize>,
     len: usize,
@@ -39,8 +43,8 @@ struct State {
     closed: bool,
 }
 
-#[derive(Default)]
 struct Channel {
+    inlet: Inlet,
     queue: VecDeque<(Element, usize)>,
     queued_bytes: usize,
     blocked: bool,
@@ -56,8 +60,23 @@ struct Channel {
 pub const OPEN_BYTES_MIN: usize = 2048;
 
 impl Channel {
-    /// What is to be granted back now: all that is owed but for `withheld` bytes, if that is worth a grant.
+    fn new(inlet: Inlet) -> Self {
+        Self {
+            inlet,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            blocked: false,
+            has_turn: false,
+            owed_bytes: 0,
+            grant_bytes: 0,
+            grant: None,
+        }
+    }
+
+    /// What is to be granted back now: all that is owed but for `withheld` bytes, if that is worth a grant. State that
+    /// moves is awaited, so that nothing is withheld from its channels.
     fn due(&mut self, withheld: usize, window: usize) -> Option<(Arc<dyn Grant>, usize)> {
+        let withheld = if self.inlet.0.is_transfer() { 0 } else { withheld };
         let bytes = self.owed_bytes.saturating_sub(withheld);
         let worth = self.grant_bytes.min((window - withheld) / 4).max(1);
         let grant = self.grant.clone().filter(|_| bytes >= worth)?;
@@ -70,8 +89,54 @@ impl Gate {
     /// A gate with these channels, which are numbered by their position. `wake` is told when `take` has something again.
     pub fn new(to: TaskId, channels: Vec<Inlet>, window_bytes: usize, wake: Arc<dyn Wake>) -> Arc<Self> {
         let index = channels.iter().enumerate().map(|(index, (id, _, _))| (*id, index)).collect();
-        let state = State { channels: channels.iter().map(|_| Channel::default()).collect(), ..State::default() };
-        Arc::new(Self { to, window_bytes, inlets: channels, index, wake, state: Mutex::new(state) })
+        let ports = Ports::default();
+        for (index, (_, port, _)) in channels.iter().enumerate() {
+            ports.set(index, *port);
+        }
+        let state = State { channels: channels.into_iter().map(Channel::new).collect(), index, ..State::default() };
+        Arc::new(Self { to, window_bytes, ports, wake, state: Mutex::new(state) })
+    }
+
+    /// One more channel, and its number: the one of a channel that was freed, if there is any.
+    pub fn add(&self, inlet: Inlet) -> Result<usize, Error> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        let (id, port, _) = inlet;
+        if state.index.contains_key(&id) {
+            return Err(Error::DuplicateChannel(id));
+        }
+        let channel = Channel::new(inlet);
+        let index = match state.free.pop() {
+            Some(index) => {
+                state.channels[index] = channel;
+                index
+            }
+            None => {
+                state.channels.push(channel);
+                state.channels.len() - 1
+            }
+        };
+        state.index.insert(id, index);
+        self.ports.set(index, port);
+        Ok(index)
+    }
+
+    /// Forgets a channel whose end has been taken; its number will be another's.
+    pub fn free(&self, channel: usize) {
+        let mut state = lock(&self.state);
+        let State { channels, index, free, turns, len, .. } = &mut *state;
+        let inlet = channels[channel].inlet.clone();
+        if index.get(&inlet.0) != Some(&channel) {
+            return;
+        }
+        index.remove(&inlet.0);
+        free.push(channel);
+        turns.retain(|turn| *turn != channel);
+        // Nothing follows an end; were there something, it must not be taken for what another channel carries.
+        *len -= channels[channel].queue.len();
+        channels[channel] = Channel::new(inlet);
     }
 
     /// The task whose input this is.
@@ -79,9 +144,21 @@ impl Gate {
         self.to
     }
 
-    /// The channels by number.
-    pub fn inlets(&self) -> &[Inlet] {
-        &self.inlets
+    /// The channels that are there, with their numbers.
+    pub fn inlets(&self) -> Vec<(usize, Inlet)> {
+        let state = lock(&self.state);
+        let inlets = state.channels.iter().map(|channel| channel.inlet.clone()).enumerate();
+        inlets.filter(|(number, (id, ..))| state.index.get(id) == Some(number)).collect()
+    }
+
+    /// A channel by number; for one that was freed, what it was.
+    pub fn inlet(&self, channel: usize) -> Inlet {
+        lock(&self.state).channels[channel].inlet.clone()
+    }
+
+    /// Number of channels that `open` narrows: all but those on which state moves.
+    pub fn paced_channels(&self) -> usize {
+        lock(&self.state).index.keys().filter(|id| !id.is_transfer()).count()
     }
 
     /// Bytes that each channel may hold (and one batch more).
@@ -91,7 +168,7 @@ impl Gate {
 
     /// The input port of the first op that a channel feeds.
     pub fn port(&self, channel: usize) -> usize {
-        self.inlets[channel].1
+        self.ports.get(channel)
     }
 
     /// Elements that are queued, blocked channels included.
@@ -145,7 +222,8 @@ impl Gate {
     }
 
     /// Narrows or widens what each channel may have in flight, within the window: a slow reader keeps little before it, since
-    /// every barrier and marker has to pass what was sent before. At least `OPEN_BYTES_MIN` stay open.
+    /// every barrier and marker has to pass what was sent before. At least `OPEN_BYTES_MIN` stay open, and transfer channels
+    /// always wholly.
     pub fn open(&self, bytes: usize) {
         let withheld = self.window_bytes - bytes.max(OPEN_BYTES_MIN).min(self.window_bytes);
         let due: Vec<_> = {
@@ -187,22 +265,22 @@ impl Gate {
     /// Drops what is queued and refuses what comes; the task is woken.
     pub fn close(&self) {
         let mut state = lock(&self.state);
-        let count = state.channels.len();
-        *state = State { closed: true, ..State::default() };
-        state.channels.resize_with(count, Channel::default);
+        let State { channels, index, free, .. } = std::mem::take(&mut *state);
+        let channels = channels.into_iter().map(|channel| Channel::new(channel.inlet)).collect();
+        *state = State { channels, index, free, closed: true, ..State::default() };
         drop(state);
         self.wake.wake();
     }
 
     /// The number of a channel.
     pub fn channel(&self, id: ChannelId) -> Result<usize, Error> {
-        self.index.get(&id).copied().ok_or(Error::NoSuchChannel(id))
+        lock(&self.state).index.get(&id).copied().ok_or(Error::NoSuchChannel(id))
     }
 
     /// Tells where credit of a channel goes back to, in grants of at least `grant_bytes`.
     pub(super) fn connect(&self, id: ChannelId, grant: Arc<dyn Grant>, grant_bytes: usize) -> Result<usize, Error> {
-        let index = self.channel(id)?;
         let mut state = lock(&self.state);
+        let index = state.index.get(&id).copied().ok_or(Error::NoSuchChannel(id))?;
         let channel = &mut state.channels[index];
         if channel.grant.is_some() {
             return Err(Error::DuplicateChannel(id));
@@ -222,7 +300,7 @@ impl Gate {
             let State { channels, turns, len, .. } = &mut *state;
             let receiving = &mut channels[channel];
             if bytes > 0 && receiving.queued_bytes >= self.window_bytes {
-                let (channel, queued) = (self.inlets[channel].0, receiving.queued_bytes);
+                let (channel, queued) = (receiving.inlet.0, receiving.queued_bytes);
                 return Err(Error::Overrun { channel, queued, window: self.window_bytes });
             }
             receiving.queue.push_back((element, bytes));

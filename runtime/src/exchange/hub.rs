@@ -1,12 +1,13 @@
 //! The exchange of one generation on one worker. No threads and no I/O: links bring frames and take them away.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use millstream_api::id::Generation;
+use millstream_api::id::{Generation, TaskId};
 
 use super::frame::{self, HEADER_BYTES, Header, Kind};
-use super::gate::{Gate, Grant};
+use super::gate::{Gate, Grant, Inlet};
 use super::{ChannelId, Credit, Error, Link, Outlet, Wake, lock};
 
 /// Told once per lost peer: its name and why.
@@ -29,12 +30,14 @@ struct State {
     links: BTreeMap<String, Arc<dyn Link>>,
     inlets: BTreeMap<ChannelId, Receiving>,
     credits: BTreeMap<ChannelId, Arc<Credit>>,
+    /// Tasks that were forgotten: of what they sent last, nobody waits for anything.
+    gone: BTreeSet<TaskId>,
 }
 
-#[derive(Clone)]
 struct Receiving {
     gate: Arc<Gate>,
     channel: usize,
+    schema: SchemaRef,
     /// Worker at the other end, once it has sent something.
     from: Option<String>,
 }
@@ -73,14 +76,45 @@ impl Hub {
         if state.closed {
             return Err(Error::Closed);
         }
-        for (index, (id, _, schema)) in gate.inlets().iter().enumerate() {
-            frame::check_schema(schema)?;
-            if state.inlets.contains_key(id) {
-                return Err(Error::DuplicateChannel(*id));
+        for (channel, (id, _, schema)) in gate.inlets() {
+            frame::check_schema(&schema)?;
+            if state.inlets.contains_key(&id) {
+                return Err(Error::DuplicateChannel(id));
             }
-            state.inlets.insert(*id, Receiving { gate: Arc::clone(gate), channel: index, from: None });
+            state.inlets.insert(id, Receiving { gate: Arc::clone(gate), channel, schema, from: None });
         }
         Ok(())
+    }
+
+    /// Adds a channel to a gate, which may be connected then, and answers its number. What may be sent has to wait for that.
+    pub fn add_inlet(&self, gate: &Arc<Gate>, inlet: Inlet) -> Result<usize, Error> {
+        let (id, schema) = (inlet.0, Arc::clone(&inlet.2));
+        frame::check_schema(&schema)?;
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        if state.inlets.contains_key(&id) {
+            return Err(Error::DuplicateChannel(id));
+        }
+        let channel = gate.add(inlet)?;
+        state.inlets.insert(id, Receiving { gate: Arc::clone(gate), channel, schema, from: None });
+        Ok(channel)
+    }
+
+    /// Forgets a channel, at either end. Only once its end has been taken: what still came would be an error. Grants may come.
+    pub fn forget_channel(&self, id: ChannelId) {
+        let mut state = lock(&self.state);
+        state.inlets.remove(&id);
+        state.credits.remove(&id);
+    }
+
+    /// Forgets all channels from and to a task, as `forget_channel` does.
+    pub fn forget_task(&self, task: TaskId) {
+        let mut state = lock(&self.state);
+        state.inlets.retain(|id, _| id.from != task && id.to != task);
+        state.credits.retain(|id, _| id.from != task && id.to != task);
+        state.gone.insert(task);
     }
 
     /// The sending end of a channel to the worker `peer`; none: to a gate that is registered here. `wake` is the sending
@@ -139,21 +173,28 @@ impl Hub {
         let id = header.channel;
         if header.kind == Kind::Credit {
             let granted = usize::try_from(frame::decode_credit(&payload)?).unwrap_or(usize::MAX);
+            // The last grants of a channel may come when it has gone.
             let credit = lock(&self.state).credits.get(&id).cloned();
-            credit.ok_or(Error::NoSuchChannel(id))?.grant(granted);
+            if let Some(credit) = credit {
+                credit.grant(granted);
+            }
             return Ok(());
         }
-        let Receiving { gate, channel, .. } = self.receiving(from, id)?;
-        let bytes = if header.kind == Kind::Rows { HEADER_BYTES + payload.len() } else { 0 };
-        let element = frame::decode(header, payload, &gate.inlets()[channel].2)?;
+        let Some((gate, channel, schema)) = self.receiving(from, id)? else { return Ok(()) };
+        let bytes = if header.kind.needs_credit() { HEADER_BYTES + payload.len() } else { 0 };
+        let element = frame::decode(header, payload, &schema)?;
         gate.deliver(channel, element, bytes)
     }
 
     /// Finds the gate of a channel; the first frame fixes the peer that its credit goes back to.
-    fn receiving(&self, from: &str, id: ChannelId) -> Result<Receiving, Error> {
+    /// None: sender or receiver has been forgotten.
+    fn receiving(&self, from: &str, id: ChannelId) -> Result<Option<(Arc<Gate>, usize, SchemaRef)>, Error> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Error::Closed);
+        }
+        if state.gone.contains(&id.from) || state.gone.contains(&id.to) {
+            return Ok(None);
         }
         let State { inlets, links, .. } = &mut *state;
         let receiving = inlets.get_mut(&id).ok_or(Error::NoSuchChannel(id))?;
@@ -167,7 +208,16 @@ impl Hub {
                 receiving.from = Some(from.to_owned());
             }
         }
-        Ok(receiving.clone())
+        Ok(Some((Arc::clone(&receiving.gate), receiving.channel, Arc::clone(&receiving.schema))))
+    }
+
+    /// The peer is not needed any more: ends the connection to it, which is then not reported as lost. Only once all that its
+    /// channels carried has been taken.
+    pub fn detach(&self, peer: &str) {
+        let link = lock(&self.state).links.remove(peer);
+        if let Some(link) = link {
+            link.close();
+        }
     }
 
     /// The connection to a peer has broken: everything it has to do with is lost. Reported once, and not after `close`.

@@ -1,8 +1,10 @@
 //! What a router holds for one channel: rows that are being gathered, and elements that wait for credit.
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use arrow::array::UInt32Array;
 use arrow::compute::concat_batches;
+use millstream_api::id::{KeyGroup, TableVersion};
 
 use super::{Error, Outlet};
 use crate::batch::{Batch, Element};
@@ -22,11 +24,20 @@ pub(super) struct Lane {
     parts: Vec<Batch>,
     part_rows: usize,
     pub(super) sent_bytes: u64,
+    /// No row at or below it follows what has been sent. Behind the last watermark broadcast while the lane waits.
+    sent_watermark_ms: i64,
 }
 
 impl Lane {
     pub(super) fn new(outlet: Outlet) -> Self {
-        Self { outlet, sealed: VecDeque::new(), parts: Vec::new(), part_rows: 0, sent_bytes: 0 }
+        Self {
+            outlet,
+            sealed: VecDeque::new(),
+            parts: Vec::new(),
+            part_rows: 0,
+            sent_bytes: 0,
+            sent_watermark_ms: i64::MIN,
+        }
     }
 
     /// Whether elements wait for credit.
@@ -72,7 +83,7 @@ impl Lane {
         while let Some(element) = self.sealed.pop_front() {
             let credit = self.outlet.credit();
             let element = match element {
-                Element::Rows(_) if credit <= 0 => {
+                element if element.needs_credit() && credit <= 0 => {
                     self.sealed.push_front(element);
                     return Ok(false);
                 }
@@ -83,12 +94,94 @@ impl Lane {
                     }
                     Element::Rows(part)
                 }
-                control => control,
+                control => {
+                    match &control {
+                        Element::Watermark(ms) => self.sent_watermark_ms = *ms,
+                        Element::Opening { watermark_ms, .. } => self.lower(*watermark_ms),
+                        _ => {}
+                    }
+                    control
+                }
             };
             self.sent_bytes += self.outlet.send(element)? as u64;
         }
         Ok(true)
     }
+
+    fn lower(&mut self, watermark_ms: i64) {
+        self.sent_watermark_ms = self.sent_watermark_ms.min(watermark_ms);
+    }
+
+    /// No row at or below it is still to be sent.
+    pub(super) fn least_ms(&self) -> i64 {
+        let openings = self.sealed.iter().filter_map(|element| match element {
+            Element::Opening { watermark_ms, .. } => Some(*watermark_ms),
+            _ => None,
+        });
+        openings.fold(self.sent_watermark_ms, i64::min)
+    }
+
+    /// Gives the rows that are not sent yet and that `route` (key group -> lane) sends elsewhere to those lanes, in order. `own`
+    /// is this lane.
+    pub(super) fn give(&mut self, own: usize, route: &[u16], moved: &mut [Vec<Batch>]) -> Result<(), Error> {
+        self.seal()?;
+        for element in std::mem::take(&mut self.sealed) {
+            let kept = match element {
+                Element::Rows(batch) => divide(batch, own, route, moved)?.map(Element::Rows),
+                control => Some(control),
+            };
+            self.sealed.extend(kept);
+        }
+        Ok(())
+    }
+
+    /// Puts a marker before all that is not sent yet, and behind it the rows that other lanes gave.
+    pub(super) fn mark(&mut self, version: TableVersion, watermark_ms: i64, moved: Vec<Batch>) -> Result<(), Error> {
+        let mut own = std::mem::take(&mut self.sealed);
+        self.sealed.push_back(Element::Marker { version, watermark_ms });
+        if let Some(moved) = join(moved)? {
+            // Down to there, whatever was sent before.
+            self.lower(watermark_ms);
+            self.sealed.extend(take_openings(&mut own));
+            self.sealed.push_back(Element::Rows(moved));
+        }
+        self.sealed.append(&mut own);
+        Ok(())
+    }
+}
+
+/// What stays of a batch when the rows of other lanes have gone there.
+fn divide(batch: Batch, own: usize, route: &[u16], moved: &mut [Vec<Batch>]) -> Result<Option<Batch>, Error> {
+    let lane_of = |group: &KeyGroup| usize::from(route[usize::from(*group)]);
+    let Some(groups) = batch.groups.as_ref().filter(|groups| groups.iter().any(|group| lane_of(group) != own)) else {
+        return Ok(Some(batch));
+    };
+    let mut rows: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    for (row, group) in (0u32..).zip(groups.iter()) {
+        rows.entry(lane_of(group)).or_default().push(row);
+    }
+    let mut kept = None;
+    for (lane, rows) in rows {
+        let piece = batch.take(&UInt32Array::from(rows))?;
+        if lane == own {
+            kept = Some(piece);
+        } else {
+            moved[lane].push(piece);
+        }
+    }
+    Ok(kept)
+}
+
+/// Takes the openings out of what waits. Rows given by another lane may have been behind them there, so they must not pass
+/// them here: the openings go first. A watermark that stood before an opening would undo it and goes; another follows.
+fn take_openings(waiting: &mut VecDeque<Element>) -> Vec<Element> {
+    let is_opening = |element: &Element| matches!(element, Element::Opening { .. });
+    let Some(last) = waiting.iter().rposition(is_opening) else { return Vec::new() };
+    let behind = waiting.split_off(last + 1);
+    let (openings, before): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_opening);
+    waiting.extend(before.into_iter().filter(|element| !matches!(element, Element::Watermark(_) | Element::Idle)));
+    waiting.extend(behind);
+    openings
 }
 
 /// A batch of at most about twice `credit` bytes, and what is left of it.

@@ -78,23 +78,24 @@ impl Outlet {
         self.id
     }
 
-    /// Bytes that may still be sent; at zero or below only control elements may.
+    /// Bytes that may still be sent; at zero or below only what needs no credit may.
     pub fn credit(&self) -> i64 {
         self.credit.available()
     }
 
     /// Sends an element behind all that were sent before, and answers its size as credit counts it (control: 0).
     pub fn send(&self, element: Element) -> Result<usize, Error> {
-        let is_rows = matches!(element, Element::Rows(_));
-        if is_rows && self.credit() <= 0 {
+        let needs_credit = element.needs_credit();
+        if needs_credit && self.credit() <= 0 {
             return Err(Error::NoCredit(self.id));
         }
         let (bytes, frame) = match (&self.target, &element) {
             (Target::Local { .. }, Element::Rows(batch)) => (batch.bytes().max(1), Bytes::new()),
+            (Target::Local { .. }, Element::State(part)) => (part.entries.len().max(1), Bytes::new()),
             (Target::Local { .. }, _) => (0, Bytes::new()),
             (Target::Remote { .. }, _) => {
                 let frame = frame::encode(self.id, &element)?;
-                (if is_rows { frame.len() } else { 0 }, frame)
+                (if needs_credit { frame.len() } else { 0 }, frame)
             }
         };
         // Spent before it can be granted back.

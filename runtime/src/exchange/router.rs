@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use arrow::array::UInt32Array;
-use millstream_api::id::KeyGroup;
+use millstream_api::id::{KeyGroup, TaskId};
 use millstream_api::owner::OwnerTable;
 use millstream_sql::graph::Partition;
 
@@ -33,12 +33,22 @@ pub struct Router {
     partition: Partition,
     key_groups: u32,
     lanes: Vec<Lane>,
+    /// Removed, but something still waits there.
+    leaving: Vec<Lane>,
     /// Key group -> lane.
     route: Vec<u16>,
     options: RouterOptions,
     /// Where the next batch of a rebalancing edge goes.
     turn: usize,
+    /// The last watermark that was broadcast, or what an opening has lowered it to; `i64::MIN`: none.
+    watermark_ms: i64,
+    /// Idle was broadcast since the last rows and the last watermark.
+    idle: bool,
+    /// The end was broadcast.
+    ended: bool,
     records: u64,
+    /// Bytes sent on channels that are gone.
+    gone_bytes: u64,
     group_records: Vec<u64>,
     unpublished: u32,
     counters: Arc<EdgeCounters>,
@@ -59,12 +69,17 @@ impl Router {
             partition,
             key_groups,
             lanes: outlets.into_iter().map(Lane::new).collect(),
+            leaving: Vec::new(),
             group_records: vec![0; route.len()],
             counters: Arc::new(EdgeCounters::new(route.len())),
             route,
             options,
             turn: 0,
+            watermark_ms: i64::MIN,
+            idle: false,
+            ended: false,
             records: 0,
+            gone_bytes: 0,
             unpublished: 0,
         })
     }
@@ -74,6 +89,7 @@ impl Router {
         if batch.num_rows() == 0 || self.lanes.is_empty() {
             return Ok(());
         }
+        self.idle = false;
         self.records += batch.num_rows() as u64;
         batch.split = None;
         match &self.partition {
@@ -97,6 +113,13 @@ impl Router {
 
     /// Sends a control element to every channel, behind all rows pushed before. It waits only behind rows that wait.
     pub fn broadcast(&mut self, element: &Element) -> Result<(), Error> {
+        match element {
+            Element::Watermark(watermark_ms) => (self.watermark_ms, self.idle) = (*watermark_ms, false),
+            Element::Opening { watermark_ms, .. } => self.watermark_ms = self.watermark_ms.min(*watermark_ms),
+            Element::Idle => self.idle = true,
+            Element::End => self.ended = true,
+            _ => {}
+        }
         for lane in &mut self.lanes {
             lane.push_control(element.clone())?;
             lane.pump()?;
@@ -117,15 +140,18 @@ impl Router {
 
     /// Whether something waits for credit: the stage is back-pressured.
     pub fn pending(&self) -> bool {
-        self.lanes.iter().any(Lane::is_waiting)
+        self.lanes.iter().chain(&self.leaving).any(Lane::is_waiting)
     }
 
     /// Sends what waits, as far as there is credit; whether nothing waits any more.
     pub fn drain(&mut self) -> Result<bool, Error> {
         let was_pending = self.pending();
         let mut is_done = true;
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut().chain(&mut self.leaving) {
             is_done &= lane.pump()?;
+        }
+        if !self.leaving.is_empty() {
+            self.part();
         }
         if was_pending && is_done {
             self.publish();
@@ -133,14 +159,86 @@ impl Router {
         Ok(is_done)
     }
 
-    /// Routes by another version of the owner table from here on, and marks the place on every channel. Rows that wait
-    /// for credit keep the owner they were routed to, and the marker waits behind them.
+    /// Routes by another version of the owner table from here on, rows that are not sent yet included, and marks the place on
+    /// every channel at once. After the end nothing is sent: a channel that ends counts as marked.
     pub fn switch(&mut self, table: &OwnerTable) -> Result<(), Error> {
-        let outlets = self.lanes.iter().map(|lane| &lane.outlet);
-        let route = route(outlets, table, self.key_groups)?;
-        self.broadcast(&Element::Marker(table.version))?;
-        self.route = route;
+        if self.ended {
+            return Ok(());
+        }
+        let mut moved = vec![Vec::new(); self.lanes.len()];
+        let mut gains = vec![false; self.lanes.len()];
+        // Rows that move are not below this: on its lane, each is behind the last watermark that was sent there.
+        let watermark_ms = self.lanes.iter().map(Lane::least_ms).min().unwrap_or(i64::MIN);
+        if let Partition::Hash { .. } = self.partition {
+            let outlets = self.lanes.iter().map(|lane| &lane.outlet);
+            let route = route(outlets, table, self.key_groups)?;
+            for (_, to) in self.route.iter().zip(&route).filter(|(from, to)| from != to) {
+                gains[usize::from(*to)] = true;
+            }
+            for (own, lane) in self.lanes.iter_mut().enumerate() {
+                lane.give(own, &route, &mut moved)?;
+            }
+            self.route = route;
+        }
+        let standing = self.standing();
+        for ((lane, moved), gains) in self.lanes.iter_mut().zip(moved).zip(gains) {
+            lane.mark(table.version, watermark_ms, moved)?;
+            // Lifts the groups that came to where the others are.
+            for element in standing.iter().filter(|_| gains) {
+                lane.push_control(element.clone())?;
+            }
+            lane.pump()?;
+        }
+        self.publish();
         Ok(())
+    }
+
+    /// One more channel. Keyed rows go there only after a switch to a table that says so.
+    pub fn add(&mut self, outlet: Outlet) -> Result<(), Error> {
+        let id = outlet.id();
+        if self.lanes.iter().chain(&self.leaving).any(|lane| lane.outlet.id().to == id.to) {
+            return Err(Error::DuplicateChannel(id));
+        }
+        let mut lane = Lane::new(outlet);
+        for element in if self.ended { vec![Element::End] } else { self.standing() } {
+            lane.push_control(element)?;
+        }
+        lane.pump()?;
+        self.lanes.push(lane);
+        Ok(())
+    }
+
+    /// Ends the channel to a task that owns nothing any more; it is gone when all that waits there is sent.
+    pub fn remove(&mut self, task: TaskId) -> Result<(), Error> {
+        let at = self.lanes.iter().position(|lane| lane.outlet.id().to == task).ok_or(Error::NoChannelTo(task))?;
+        if let Some(group) = self.route.iter().position(|lane| usize::from(*lane) == at) {
+            return Err(Error::StillOwner { group, task });
+        }
+        let mut lane = self.lanes.remove(at);
+        for lane in self.route.iter_mut().filter(|lane| usize::from(**lane) > at) {
+            *lane -= 1;
+        }
+        self.turn = (self.turn - usize::from(self.turn > at)) % self.lanes.len().max(1);
+        if !self.ended {
+            lane.push_control(Element::End)?;
+        }
+        lane.pump()?;
+        self.leaving.push(lane);
+        self.part();
+        Ok(())
+    }
+
+    /// Lets go of the channels that were removed and have sent all.
+    fn part(&mut self) {
+        let (waiting, gone): (Vec<_>, Vec<_>) = self.leaving.drain(..).partition(Lane::is_waiting);
+        self.leaving = waiting;
+        self.gone_bytes += gone.iter().map(|lane| lane.sent_bytes).sum::<u64>();
+    }
+
+    /// Where event time stands, for a channel that may not know.
+    fn standing(&self) -> Vec<Element> {
+        let watermark = (self.watermark_ms > i64::MIN).then_some(Element::Watermark(self.watermark_ms));
+        watermark.into_iter().chain(self.idle.then_some(Element::Idle)).collect()
     }
 
     /// What was sent, for metrics; published every few batches and when the router is flushed.
@@ -150,8 +248,8 @@ impl Router {
 
     fn publish(&mut self) {
         self.unpublished = 0;
-        let bytes = self.lanes.iter().map(|lane| lane.sent_bytes).sum();
-        self.counters.publish(self.records, bytes, &self.group_records);
+        let bytes = self.lanes.iter().chain(&self.leaving).map(|lane| lane.sent_bytes).sum::<u64>();
+        self.counters.publish(self.records, self.gone_bytes + bytes, &self.group_records);
     }
 
     /// In turn, but not to a channel that waits while another does not.

@@ -129,6 +129,14 @@ impl Source for Reader {
         self.paced.splits()
     }
 
+    fn give(&mut self, splits: &[u32]) -> Vec<Split> {
+        self.paced.give(splits)
+    }
+
+    fn take(&mut self, splits: Vec<Split>) -> Result<(), Error> {
+        self.paced.take(splits)
+    }
+
     fn lag_records(&self, now_ms: i64) -> Option<u64> {
         self.paced.lag_records(now_ms)
     }

@@ -91,6 +91,18 @@ impl Paced {
         self.strides.splits()
     }
 
+    /// Stops reading these splits.
+    pub fn give(&mut self, splits: &[u32]) -> Vec<Split> {
+        self.rest_until_ms = i64::MIN;
+        self.strides.give(splits)
+    }
+
+    /// Reads these splits too. What they have to offer may be due long before the rest is over.
+    pub fn take(&mut self, splits: Vec<Split>) -> Result<(), Error> {
+        self.rest_until_ms = i64::MIN;
+        self.strides.add(splits)
+    }
+
     /// Events of all kinds that are due and not taken, if there is a schedule.
     pub fn lag_records(&self, now_ms: i64) -> Option<u64> {
         self.schedule.as_ref().map(|_| self.strides.left(self.due(now_ms)))

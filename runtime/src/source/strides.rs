@@ -2,7 +2,7 @@
 //! merged in order of n, so that what it emits is ordered however splits were assigned to it before.
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Error, Split};
+use crate::source::{Error, Split, twice};
 
 /// Splits of a table. Above any sensible parallelism of a source, and prime: coprime with the length of any pattern
 /// in the stream (Nexmark's 50), so that every split has every kind of event in the same proportion.
@@ -38,12 +38,32 @@ pub fn splits(count: u32) -> Vec<Split> {
 impl Strides {
     /// Opens splits where they stand.
     pub fn open(splits: Vec<Split>) -> Result<Self, Error> {
-        let mut strides = splits.into_iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
-        strides.sort_by_key(|stride| stride.split.id);
-        if strides.windows(2).any(|pair| pair[0].stride != pair[1].stride) {
-            return Err(Error::User("splits of different strides cannot be read together".into()));
+        let mut strides = Self { strides: Vec::new() };
+        strides.add(splits)?;
+        Ok(strides)
+    }
+
+    /// Reads these splits too. Those that are behind the others catch up first.
+    pub fn add(&mut self, splits: Vec<Split>) -> Result<(), Error> {
+        for split in splits {
+            self.strides.push(open_one(split)?);
         }
-        Ok(Self { strides })
+        self.strides.sort_by_key(|stride| stride.split.id);
+        for pair in self.strides.windows(2) {
+            if pair[0].stride != pair[1].stride {
+                return Err(Error::User("splits of different strides cannot be read together".into()));
+            }
+            if pair[0].split.id == pair[1].split.id {
+                return Err(twice(pair[0].split.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops reading these splits and gives them where they stand.
+    pub fn give(&mut self, splits: &[u32]) -> Vec<Split> {
+        let given = self.strides.extract_if(.., |stride| splits.contains(&stride.split.id));
+        given.map(|stride| at(&stride)).collect()
     }
 
     /// Takes event numbers in ascending order into `numbers` until it holds `most`, or none below `limit` is left.
@@ -105,9 +125,12 @@ impl Strides {
 
     /// The splits with their present positions.
     pub fn splits(&self) -> Vec<Split> {
-        let at = |stride: &Stride| Split { position: stride.next.into(), ..stride.split.clone() };
         self.strides.iter().map(at).collect()
     }
+}
+
+fn at(stride: &Stride) -> Split {
+    Split { position: stride.next.into(), ..stride.split.clone() }
 }
 
 fn open_one(split: Split) -> Result<Stride, Error> {

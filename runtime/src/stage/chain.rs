@@ -1,6 +1,6 @@
 //! The fused loop: all ops of a stage between its source or inputs and its sink or outputs, run synchronously. Rows go
 //! through all ops before the next element; rows that op i emits for a watermark go through ops i+1.. before the watermark.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use millstream_api::id::KeyGroup;
@@ -94,6 +94,8 @@ pub struct Chain {
     registrations: Vec<Registration>,
     generator: Option<usize>,
     passing: Option<Passing>,
+    /// Groups that have left and not come back.
+    left: BTreeSet<KeyGroup>,
     late_rows: u64,
 }
 
@@ -106,6 +108,7 @@ impl Chain {
             registrations: Vec::new(),
             generator: None,
             passing: None,
+            left: BTreeSet::new(),
             late_rows: 0,
         };
         let mut input = input.clone();
@@ -187,6 +190,22 @@ impl Chain {
         self.signal(env)
     }
 
+    /// The source has given these splits away and still reads `active`: their event time, for whoever takes them over (none
+    /// where nothing has been read, or the chain makes no watermarks). What that changes for the watermark comes out of the next
+    /// `splits`, `push` or `tick`.
+    pub fn give_splits(&mut self, splits: &[u32], active: &[u32]) -> BTreeMap<u32, Option<i64>> {
+        match self.generator() {
+            Some(generator) => generator.give(splits, active),
+            None => splits.iter().map(|split| (*split, None)).collect(),
+        }
+    }
+
+    /// The source has taken these splits over, with this event time, and now reads `active`. Gives the watermark the task stands at
+    /// from now on, lower than what it said before if a split is behind; `i64::MIN` if it has none.
+    pub fn take_splits(&mut self, splits: &BTreeMap<u32, Option<i64>>, active: &[u32]) -> i64 {
+        self.generator().map_or(i64::MIN, |generator| generator.take(splits, active))
+    }
+
     /// Time passes (any clock that does not go back), for idle splits.
     pub fn tick(&mut self, now_ms: u64, env: &mut Env<'_>) -> Result<Flow, Error> {
         if let Some(generator) = self.generator() {
@@ -203,6 +222,31 @@ impl Chain {
     /// Input has run dry.
     pub fn idle(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
         self.each(env, |op, context| op.on_idle(context))
+    }
+
+    /// Writes what is held of these groups to the store and goes on as before; a snapshot of it follows. Like `disown` and
+    /// `adopt` only while no watermark is on its way.
+    pub fn flush_groups(&mut self, groups: &[KeyGroup], env: &mut Env<'_>) -> Result<(), Error> {
+        debug_assert!(self.passing.is_none(), "a watermark is on its way");
+        self.each(env, |op, context| op.flush_groups(groups, context))
+    }
+
+    /// The task gives these groups away, which are still among `env.groups`: all that is held of them is in the store
+    /// afterwards, and none of it is touched again. Each op in order, and what it emits flows down before the next op's turn.
+    pub fn disown(&mut self, groups: &[KeyGroup], env: &mut Env<'_>) -> Result<(), Error> {
+        debug_assert!(self.passing.is_none(), "a watermark is on its way");
+        let leaving: Vec<KeyGroup> = groups.iter().copied().filter(|group| self.left.insert(*group)).collect();
+        debug_assert_eq!(leaving, groups, "groups that have left before");
+        self.each(env, |op, context| op.disown(&leaving, context))
+    }
+
+    /// The task has taken these groups over: their entries are in the store and they are among `env.groups`. Rows that came
+    /// before go through a chain of their own over the same store, which is restored without operator states, with these
+    /// groups alone, and ends with a barrier at the watermark that this chain is at.
+    pub fn adopt(&mut self, groups: &[KeyGroup], env: &mut Env<'_>) -> Result<(), Error> {
+        debug_assert!(self.passing.is_none(), "a watermark is on its way");
+        groups.iter().for_each(|group| _ = self.left.remove(group));
+        self.each(env, |op, context| op.adopt(groups, context))
     }
 
     /// State of the task rather than of keys, by op id.

@@ -8,10 +8,12 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use millstream_api::id::KeyGroup;
 use millstream_sql::graph::{Aggregate, OpSpec};
 
 use super::accumulate::Call;
 use super::build::OpSettings;
+use super::group::{Absent, GroupSet};
 use super::table::{Aggregation, Table};
 use super::{Error, Op, OpContext, accumulate, row};
 use crate::batch::{Batch, ChangeKind};
@@ -22,8 +24,8 @@ pub(crate) struct GroupAggregate {
     output: SchemaRef,
     cache_bytes: usize,
     table: Table,
-    /// The table has every key that the store has.
-    complete: bool,
+    /// Groups of which the store may have keys that the table has not.
+    absent: Absent,
     /// The last batch that each slot was in.
     seen: Vec<u64>,
     batches: u64,
@@ -46,7 +48,7 @@ impl GroupAggregate {
         let aggregation = Aggregation::new(&op.id, settings.ordinal, input, &hidden, (aggregates, retracting))?;
         let table = aggregation.table();
         let (output, cache_bytes) = (op.output.clone(), settings.cache_bytes);
-        Ok(Self { aggregation, output, cache_bytes, table, complete: true, seen: Vec::new(), batches: 0 })
+        Ok(Self { aggregation, output, cache_bytes, table, absent: Absent::none(), seen: Vec::new(), batches: 0 })
     }
 
     /// Present results of slots; `keys` are theirs.
@@ -87,10 +89,23 @@ impl GroupAggregate {
         Ok(Batch { kinds, ..Batch::inserts(rows) })
     }
 
-    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+    fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
         let mut changes = Vec::new();
-        self.aggregation.write_back(&mut self.table, &[], is_gone, &mut changes);
+        self.aggregation.write_back(&mut self.table, (&[], of), is_gone, &mut changes);
         if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
+    }
+
+    fn evict(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+        if self.table.bytes() <= self.cache_bytes {
+            return Ok(());
+        }
+        self.seen.clear();
+        self.aggregation.rebuild(&mut self.table);
+        if self.table.bytes() > self.cache_bytes {
+            self.write_back(|_| true, context)?;
+            (self.table, self.absent) = (self.aggregation.table(), Absent::All);
+        }
+        Ok(())
     }
 }
 
@@ -103,9 +118,7 @@ impl Op for GroupAggregate {
         let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
         let mut slots = Vec::new();
         let fresh = self.aggregation.intern(&mut self.table, &keys, (&rows, &groups), &mut slots);
-        if !self.complete {
-            self.aggregation.load(&mut self.table, fresh, &[], context.store)?;
-        }
+        self.aggregation.load(&mut self.table, (fresh, &slots), (&self.absent, &[]), context.store)?;
         self.batches += 1;
         self.seen.resize(self.table.len(), 0);
         let first = |slot: &u32| std::mem::replace(&mut self.seen[*slot as usize], self.batches) != self.batches;
@@ -124,20 +137,31 @@ impl Op for GroupAggregate {
         if changes.num_rows() > 0 {
             context.output.push(changes);
         }
-        if self.table.bytes() > self.cache_bytes {
-            self.write_back(context)?;
-            (self.table, self.complete) = (self.aggregation.table(), false);
-            self.seen.clear();
-        }
-        Ok(())
+        self.evict(context)
     }
 
     fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_back(context)
+        self.write_back(|_| true, context)
+    }
+
+    fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        let groups: GroupSet = groups.iter().copied().collect();
+        self.write_back(|group| groups.contains(group), context)
+    }
+
+    fn disown(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.flush_groups(groups, context)?;
+        self.table.leave(&groups.iter().copied().collect());
+        self.absent.leave(groups);
+        Ok(())
+    }
+
+    fn adopt(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(self.absent.arrive(groups, self.aggregation.ordinal, context.store)?)
     }
 
     fn restore(&mut self, _parts: &[serde_json::Value], _context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.complete = false;
+        self.absent = Absent::All;
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use millstream_sql::Expr;
 use millstream_sql::graph::OpSpec;
 
 use super::build::OpSettings;
+use super::group::{Absent, GroupSet};
 use super::key::{KeyCodec, KeyTable};
 use super::matching::{Joiner, rows_with_keys};
 use super::row::{self, RowCodec};
@@ -31,8 +32,10 @@ pub(crate) struct Join {
     entries: Vec<Entry>,
     /// Bytes of the entries, an estimate.
     held: usize,
-    /// The cache has every key that the store has.
-    complete: bool,
+    /// Groups of which the store may have keys that the cache has not.
+    absent: Absent,
+    /// Number of stale entries.
+    stale: usize,
 }
 
 /// One input.
@@ -48,6 +51,8 @@ struct Entry {
     group: KeyGroup,
     rows: [BTreeMap<Box<[u8]>, Held>; 2],
     dirty: bool,
+    /// The group has left since: the entry is empty, and looked up in the store should the key come back.
+    stale: bool,
 }
 
 /// How often a row is there.
@@ -93,7 +98,8 @@ impl Join {
             sides,
             entries: Vec::new(),
             held: 0,
-            complete: true,
+            absent: Absent::none(),
+            stale: 0,
         })
     }
 
@@ -139,10 +145,18 @@ impl Join {
         self.keys.intern(&keys, rows, &mut slots, &mut fresh);
         for row in fresh {
             let group = groups[row as usize];
-            self.entries.push(Entry { group, rows: Default::default(), dirty: false });
+            self.entries.push(Entry { group, rows: Default::default(), dirty: false, stale: false });
             self.held += ENTRY_BYTES;
-            if !self.complete {
+            if self.absent.contains(group) {
                 self.load(self.entries.len() as u32 - 1, context)?;
+            }
+        }
+        if self.stale > 0 {
+            for slot in &slots {
+                if std::mem::take(&mut self.entries[*slot as usize].stale) {
+                    self.stale -= 1;
+                    self.load(*slot, context)?;
+                }
             }
         }
         Ok(slots)
@@ -199,9 +213,10 @@ impl Join {
         }
     }
 
-    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+    fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
         let mut changes = Changes::new();
-        for (slot, entry) in self.entries.iter_mut().enumerate().filter(|(_, entry)| entry.dirty) {
+        let dirty = |(_, entry): &(usize, &mut Entry)| entry.dirty && of(entry.group);
+        for (slot, entry) in self.entries.iter_mut().enumerate().filter(dirty) {
             entry.dirty = false;
             let mut start = prefix(entry.group, self.ordinal).to_vec();
             self.keys.write_key(slot as u32, &mut start);
@@ -231,20 +246,41 @@ impl Op for Join {
         self.probe(port, (&rows, &slots), &batch, context.output)?;
         self.remember(port, (&rows, &slots), &batch);
         if self.held + self.keys.bytes() > self.cache_bytes {
-            self.write_back(context)?;
+            self.write_back(|_| true, context)?;
             self.keys = self.sides[0].codec.table();
             self.entries.clear();
-            (self.held, self.complete) = (0, false);
+            (self.held, self.stale, self.absent) = (0, 0, Absent::All);
         }
         Ok(())
     }
 
     fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_back(context)
+        self.write_back(|_| true, context)
+    }
+
+    fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        let groups: GroupSet = groups.iter().copied().collect();
+        self.write_back(|group| groups.contains(group), context)
+    }
+
+    fn disown(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.flush_groups(groups, context)?;
+        let left: GroupSet = groups.iter().copied().collect();
+        for entry in self.entries.iter_mut().filter(|entry| left.contains(entry.group)) {
+            let rows = std::mem::take(&mut entry.rows);
+            self.held -= rows.iter().flatten().map(|(row, _)| row.len() + ROW_BYTES).sum::<usize>();
+            self.stale += usize::from(!std::mem::replace(&mut entry.stale, true));
+        }
+        self.absent.leave(groups);
+        Ok(())
+    }
+
+    fn adopt(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(self.absent.arrive(groups, self.ordinal, context.store)?)
     }
 
     fn restore(&mut self, _parts: &[serde_json::Value], _context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.complete = false;
+        self.absent = Absent::All;
         Ok(())
     }
 

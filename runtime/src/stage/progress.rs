@@ -1,11 +1,11 @@
 //! How far event time has been acted upon, per key group. Tasks of a stage need not be at the same watermark when a cut
 //! is made, and a group may come back at a task that starts from a lower one: what was fired or late before must stay so.
 //! One entry per group, written at barriers: watermark (8 bytes, order-preserving), next sequence number (8 bytes).
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use millstream_api::id::KeyGroup;
 
-use super::Error;
+use super::{Error, OpContext};
 use crate::state::{Changes, StateOrdinal, Store, prefix, prefix_end};
 
 /// Codec version of the state.
@@ -17,9 +17,9 @@ pub(crate) struct Progress {
     ordinal: StateOrdinal,
     watermark_ms: i64,
     ahead: BTreeMap<KeyGroup, i64>,
-    written_ms: i64,
     next: u64,
-    written_next: u64,
+    /// Watermark and next number when all entries were last written; none if they have to be, whatever these are now.
+    written: Option<(i64, u64)>,
 }
 
 /// Order-preserving bytes of a time.
@@ -35,7 +35,7 @@ pub(crate) fn time_of(bytes: &[u8]) -> Option<i64> {
 impl Progress {
     pub fn new(ordinal: StateOrdinal) -> Self {
         let never = i64::MIN;
-        Self { ordinal, watermark_ms: never, ahead: BTreeMap::new(), written_ms: never, next: 0, written_next: 0 }
+        Self { ordinal, watermark_ms: never, ahead: BTreeMap::new(), next: 0, written: Some((never, 0)) }
     }
 
     /// What has been acted upon for every group.
@@ -69,10 +69,14 @@ impl Progress {
 
     /// Entries that have changed since the last call.
     pub fn write(&mut self, groups: &[KeyGroup], changes: &mut Changes) {
-        if (self.written_ms, self.written_next) == (self.watermark_ms, self.next) {
+        let present = Some((self.watermark_ms, self.next));
+        if std::mem::replace(&mut self.written, present) == present {
             return;
         }
-        (self.written_ms, self.written_next) = (self.watermark_ms, self.next);
+        self.write_groups(groups, changes);
+    }
+
+    fn write_groups(&self, groups: &[KeyGroup], changes: &mut Changes) {
         for group in groups {
             let mut value = time_bytes(self.of(*group)).to_vec();
             value.extend_from_slice(&self.next.to_be_bytes());
@@ -80,8 +84,41 @@ impl Progress {
         }
     }
 
+    /// Entries of groups that leave, changed or not: whoever takes them over has nothing else to go by.
+    pub fn leave(&mut self, groups: &[KeyGroup], changes: &mut Changes) {
+        self.write_groups(groups, changes);
+        groups.iter().for_each(|group| _ = self.ahead.remove(group));
+    }
+
+    /// Reads the entries of groups that have arrived. One may be ahead of the task. One may also be behind it: a task that
+    /// starts from a checkpoint is as far as its groups were, before any watermark reaches it. Then all others are ahead.
+    pub fn arrive(&mut self, op: &str, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        let found = self.read(op, groups, context.store)?;
+        let least = found.values().copied().min().unwrap_or(i64::MAX);
+        if least < self.watermark_ms {
+            let others = context.groups.iter().filter(|group| !found.contains_key(group));
+            for group in others {
+                self.ahead.entry(*group).or_insert(self.watermark_ms);
+            }
+            self.watermark_ms = least;
+        }
+        self.ahead.extend(found.into_iter().filter(|(_, time)| *time > self.watermark_ms));
+        // The watermark may come back to where it was when the others were written.
+        self.written = None;
+        Ok(())
+    }
+
     /// Reads the entries of all groups.
     pub fn restore(&mut self, op: &str, groups: &[KeyGroup], store: &mut dyn Store) -> Result<(), Error> {
+        let mut found = self.read(op, groups, store)?;
+        self.watermark_ms = found.values().copied().min().unwrap_or(i64::MIN);
+        found.retain(|_, time| *time > self.watermark_ms);
+        self.ahead = found;
+        Ok(())
+    }
+
+    /// How far groups are by their entries; sequence numbers go on after theirs.
+    fn read(&mut self, op: &str, groups: &[KeyGroup], store: &mut dyn Store) -> Result<BTreeMap<KeyGroup, i64>, Error> {
         let keys: Vec<[u8; 4]> = groups.iter().map(|group| prefix(*group, self.ordinal)).collect();
         let values = store.multi_get(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>())?;
         let mut found = BTreeMap::new();
@@ -98,21 +135,18 @@ impl Progress {
             found.insert(*group, time);
             self.next = self.next.max(u64::from_be_bytes(*next));
         }
-        self.watermark_ms = found.values().copied().min().unwrap_or(i64::MIN);
-        found.retain(|_, time| *time > self.watermark_ms);
-        self.ahead = found;
-        Ok(())
+        Ok(found)
     }
 }
 
-/// Times that stand right after the prefix in the keys of a state: one seek per group and time.
+/// Times that stand right after the prefix in the keys of a state, with their groups: one seek per group and time.
 pub(crate) fn pending(
     op: &str,
     ordinal: StateOrdinal,
     groups: &[KeyGroup],
     store: &mut dyn Store,
-) -> Result<BTreeSet<i64>, Error> {
-    let mut times = BTreeSet::new();
+) -> Result<BTreeMap<i64, Vec<KeyGroup>>, Error> {
+    let mut times = BTreeMap::<i64, Vec<KeyGroup>>::new();
     for group in groups {
         let start = prefix(*group, ordinal);
         let end = prefix_end(&start);
@@ -125,9 +159,12 @@ pub(crate) fn pending(
             })?;
             let Some(time) = found else { break };
             let time = time.ok_or_else(|| Error::Corrupt { op: op.to_string(), what: "a key too short".into() })?;
-            times.insert(time);
+            times.entry(time).or_default().push(*group);
             from = [&start[..], &time_bytes(time + 1)].concat();
         }
     }
     Ok(times)
 }
+
+#[cfg(test)]
+mod tests;

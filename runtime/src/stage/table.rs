@@ -8,6 +8,7 @@ use millstream_sql::graph::Aggregate;
 
 use super::Error;
 use super::accumulate::{Accumulators, Call, argument::Prepared};
+use super::group::{Absent, GroupSet};
 use super::key::{KeyCodec, KeyTable, Keys};
 use crate::state::{Changes, StateOrdinal, Store, prefix};
 
@@ -30,9 +31,17 @@ pub(crate) struct Table {
     /// Slots that differ from the store, and slots the store has an entry of.
     dirty: Vec<bool>,
     stored: Vec<bool>,
+    /// Slots of groups that have left, and how many these are. They hold nothing and count as not there, but keep their
+    /// number: to rebuild the table costs more than they do. A key that comes back is looked up in the store.
+    stale: Vec<bool>,
+    stale_slots: usize,
     /// Bytes behind pointers.
     held: usize,
 }
+
+/// A table that has outgrown its bound is rebuilt without its stale slots, instead of being dropped as a whole, if they are
+/// at least one in so many.
+const WORTH_REBUILDING: usize = 4;
 
 impl Table {
     pub fn len(&self) -> usize {
@@ -42,7 +51,7 @@ impl Table {
     /// Bytes in memory, an estimate.
     pub fn bytes(&self) -> usize {
         let slot: usize = self.accumulators.iter().map(Accumulators::slot_bytes).sum();
-        self.keys.bytes() + self.len() * (slot + 4) + self.held
+        self.keys.bytes() + self.len() * (slot + 5) + self.held
     }
 
     fn grow(&mut self, group_of: impl Iterator<Item = KeyGroup>) {
@@ -51,6 +60,21 @@ impl Table {
         self.accumulators.iter_mut().for_each(|accumulators| accumulators.resize(slots));
         self.dirty.resize(slots, false);
         self.stored.resize(slots, false);
+        self.stale.resize(slots, false);
+    }
+
+    /// Whether there are slots of groups that have left.
+    pub fn has_stale(&self) -> bool {
+        self.stale_slots > 0
+    }
+
+    /// Groups have left, and what is dirty of them has been written.
+    pub fn leave(&mut self, groups: &GroupSet) {
+        for slot in (0..self.len()).filter(|slot| groups.contains(self.groups[*slot])) {
+            self.accumulators.iter_mut().for_each(|accumulators| accumulators.reset(slot));
+            (self.dirty[slot], self.stored[slot]) = (false, false);
+            self.stale_slots += usize::from(!std::mem::replace(&mut self.stale[slot], true));
+        }
     }
 
     /// The count in a slot of the first call, which must be a count.
@@ -107,6 +131,8 @@ impl Aggregation {
             accumulators: self.calls.iter().map(Call::empty).collect(),
             dirty: Vec::new(),
             stored: Vec::new(),
+            stale: Vec::new(),
+            stale_slots: 0,
             held: 0,
         }
     }
@@ -154,21 +180,31 @@ impl Aggregation {
         table.keys.write_key(slot as u32, out);
     }
 
-    /// Fills new slots from the store.
+    /// Fills slots from the store before rows are added to `slots`: fresh ones of absent groups, and stale ones.
     pub fn load(
         &self,
         table: &mut Table,
-        fresh: Range<usize>,
-        middle: &[u8],
+        (fresh, slots): (Range<usize>, &[u32]),
+        (absent, middle): (&Absent, &[u8]),
         store: &mut dyn Store,
     ) -> Result<(), Error> {
-        let mut keys = vec![Vec::new(); fresh.len()];
-        fresh.clone().zip(&mut keys).for_each(|(slot, key)| self.write_key(table, slot, middle, key));
+        if absent.is_none() && !table.has_stale() {
+            return Ok(());
+        }
+        let mut wanted: Vec<usize> = fresh.filter(|slot| absent.contains(table.groups[*slot])).collect();
+        if table.has_stale() {
+            let new = wanted.len();
+            wanted
+                .extend(slots.iter().map(|slot| *slot as usize).filter(|slot| std::mem::take(&mut table.stale[*slot])));
+            table.stale_slots -= wanted.len() - new;
+        }
+        let mut keys = vec![Vec::new(); wanted.len()];
+        wanted.iter().zip(&mut keys).for_each(|(slot, key)| self.write_key(table, *slot, middle, key));
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         if keys.is_empty() {
             return Ok(());
         }
-        for (slot, value) in fresh.zip(store.multi_get(&keys)?) {
+        for (slot, value) in wanted.into_iter().zip(store.multi_get(&keys)?) {
             if let Some(value) = value {
                 self.decode(table, slot, &value)?;
                 table.stored[slot] = true;
@@ -194,10 +230,10 @@ impl Aggregation {
         self.decode(table, slot, value)
     }
 
-    /// Adds all slots of `other` for whose group `keep` holds to `into`.
+    /// Adds all slots of `other` for whose group `keep` holds, and which are not stale, to `into`.
     pub fn merge(&self, into: &mut Table, other: &Table, keep: impl Fn(KeyGroup) -> bool) {
         let before = into.len();
-        let slots = into.keys.intern_table(&other.keys, |slot| keep(other.groups[slot]));
+        let slots = into.keys.intern_table(&other.keys, |slot| !other.stale[slot] && keep(other.groups[slot]));
         let fresh = slots.iter().enumerate().filter(|(_, slot)| slot.is_some_and(|slot| slot as usize >= before));
         let groups: Vec<KeyGroup> = fresh.map(|(of, _)| other.groups[of]).collect();
         into.grow(groups.into_iter());
@@ -212,18 +248,32 @@ impl Aggregation {
         }
     }
 
-    /// Writes dirty slots to `changes`: removed if `gone` says so.
+    /// Rebuilds a table without its stale slots if they are many; slots get other numbers.
+    pub fn rebuild(&self, table: &mut Table) {
+        if !table.has_stale() || table.stale_slots * WORTH_REBUILDING < table.len() {
+            return;
+        }
+        let mut kept = self.table();
+        self.merge(&mut kept, table, |_| true);
+        for (new, old) in (0..table.len()).filter(|slot| !table.stale[*slot]).enumerate() {
+            (kept.dirty[new], kept.stored[new]) = (table.dirty[old], table.stored[old]);
+        }
+        *table = kept;
+    }
+
+    /// Writes dirty slots of the groups for which `of` holds to `changes`: removed if `gone` says so.
     pub fn write_back(
         &self,
         table: &mut Table,
-        middle: &[u8],
+        (middle, of): (&[u8], impl Fn(KeyGroup) -> bool),
         gone: impl Fn(&Table, u32) -> bool,
         changes: &mut Changes,
     ) {
         for slot in 0..table.len() {
-            if !std::mem::take(&mut table.dirty[slot]) {
+            if !table.dirty[slot] || !of(table.groups[slot]) {
                 continue;
             }
+            table.dirty[slot] = false;
             let gone = gone(table, slot as u32);
             if gone && !table.stored[slot] {
                 continue;

@@ -1,4 +1,6 @@
 //! What the tests of ops share: stores, batches from columns, tasks whose groups can be dealt anew.
+pub(crate) mod moving;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,6 +108,35 @@ impl Task {
             late_rows: &mut self.late_rows,
         };
         visit(&mut *self.op, &mut context)
+    }
+
+    /// Gives groups away; what the store has of them afterwards is returned and removed.
+    pub fn disown(&mut self, groups: &[KeyGroup]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.call(|op, context| op.disown(groups, context)).unwrap();
+        self.groups.retain(|group| !groups.contains(group));
+        let mut all = entries(&mut *self.store);
+        all.retain(|(key, _)| groups.contains(&KeyGroup::from_be_bytes([key[0], key[1]])));
+        groups.iter().for_each(|group| self.store.drop_group(*group).unwrap());
+        all
+    }
+
+    /// Takes groups over with these entries.
+    pub fn adopt(&mut self, groups: &[KeyGroup], entries: Vec<(Vec<u8>, Vec<u8>)>) {
+        self.store.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect()).unwrap();
+        self.groups.extend(groups);
+        self.groups.sort_unstable();
+        self.call(|op, context| op.adopt(groups, context)).unwrap();
+    }
+
+    /// Rows emitted since the last call, as text.
+    pub fn drain(&mut self) -> Vec<String> {
+        let rows = rows_of(&std::mem::take(&mut self.output));
+        rows.into_iter().map(|(kind, row)| format!("{kind:?} {}", row.join(","))).collect()
+    }
+
+    /// Keys looked up in the store so far.
+    pub fn reads(&self) -> u64 {
+        self.store.operations().reads
     }
 
     pub fn watermark(&mut self, watermark_ms: i64) {

@@ -1,7 +1,8 @@
 //! Aggregates per window and key. State: `accumulators`: prefix | slice end | key -> accumulators; `progress`.
 //!
 //! A slice lives in a table in memory, written back at barriers and when all tables together pass the bound. As long as a
-//! slice has not been evicted nor restored its table is complete, and firing does not touch the store.
+//! slice has not been evicted nor restored its table is complete, and firing does not touch the store. Of groups that have
+//! arrived with the slice in the store the table does not have all: firing reads these groups, and these alone, from there.
 mod fire;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_api::id::KeyGroup;
 use millstream_sql::graph::{Aggregate, OpSpec, WindowTime};
 
+use super::group::{Absent, GroupSet};
 use super::progress::{self, Progress, time_bytes};
 use super::row::{self, fixed};
 use super::table::{Aggregation, Table};
@@ -35,10 +37,16 @@ pub(crate) struct WindowAggregate {
 
 struct Slice {
     table: Table,
-    /// The table has every key of the slice.
-    complete: bool,
+    /// Groups of which the store may have keys that the table has not.
+    absent: Absent,
     /// The store may have keys of the slice.
     stored: bool,
+}
+
+impl Slice {
+    fn new(table: Table) -> Self {
+        Self { table, absent: Absent::none(), stored: false }
+    }
 }
 
 /// Rows of one slice in a batch.
@@ -110,11 +118,11 @@ impl WindowAggregate {
         portions
     }
 
-    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+    fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
         let mut changes = Vec::new();
         for (end, slice) in &mut self.slices {
             let before = changes.len();
-            self.aggregation.write_back(&mut slice.table, &time_bytes(*end), |_, _| false, &mut changes);
+            self.aggregation.write_back(&mut slice.table, (&time_bytes(*end), &of), |_, _| false, &mut changes);
             slice.stored |= changes.len() > before;
         }
         if !changes.is_empty() {
@@ -124,15 +132,23 @@ impl WindowAggregate {
     }
 
     fn evict(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
-        if self.slices.values().map(|slice| slice.table.bytes()).sum::<usize>() <= self.cache_bytes {
+        if self.cached_bytes() <= self.cache_bytes {
             return Ok(());
         }
-        self.write_back(context)?;
+        self.slices.values_mut().for_each(|slice| self.aggregation.rebuild(&mut slice.table));
+        if self.cached_bytes() <= self.cache_bytes {
+            return Ok(());
+        }
+        self.write_back(|_| true, context)?;
         for slice in self.slices.values_mut() {
             slice.table = self.aggregation.table();
-            slice.complete = false;
+            slice.absent = Absent::All;
         }
         Ok(())
+    }
+
+    fn cached_bytes(&self) -> usize {
+        self.slices.values().map(|slice| slice.table.bytes()).sum()
     }
 }
 
@@ -145,13 +161,11 @@ impl Op for WindowAggregate {
         let (keys, prepared) = self.aggregation.prepare(&batch.rows)?;
         let mut slots = Vec::new();
         for portion in portions {
-            let new = || Slice { table: self.aggregation.table(), complete: true, stored: false };
-            let slice = self.slices.entry(portion.slice).or_insert_with(new);
+            let slice = self.slices.entry(portion.slice).or_insert_with(|| Slice::new(self.aggregation.table()));
             slots.clear();
             let fresh = self.aggregation.intern(&mut slice.table, &keys, (&portion.rows, &groups), &mut slots);
-            if !slice.complete {
-                self.aggregation.load(&mut slice.table, fresh, &time_bytes(portion.slice), context.store)?;
-            }
+            let lookup = (&slice.absent, &time_bytes(portion.slice)[..]);
+            self.aggregation.load(&mut slice.table, (fresh, &slots), lookup, context.store)?;
             self.aggregation.update(&mut slice.table, &prepared, (&portion.rows, &slots), None);
         }
         self.evict(context)
@@ -167,7 +181,7 @@ impl Op for WindowAggregate {
     }
 
     fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_back(context)?;
+        self.write_back(|_| true, context)?;
         let mut changes = Vec::new();
         self.progress.write(context.groups, &mut changes);
         if !changes.is_empty() {
@@ -176,12 +190,41 @@ impl Op for WindowAggregate {
         Ok(())
     }
 
+    fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        let groups: GroupSet = groups.iter().copied().collect();
+        self.write_back(|group| groups.contains(group), context)
+    }
+
+    fn disown(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.flush_groups(groups, context)?;
+        let left = groups.iter().copied().collect();
+        for slice in self.slices.values_mut() {
+            slice.table.leave(&left);
+            slice.absent.leave(groups);
+        }
+        let mut changes = Vec::new();
+        self.progress.leave(groups, &mut changes);
+        Ok(context.store.write(changes)?)
+    }
+
+    fn adopt(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.progress.arrive(&self.aggregation.op, groups, context)?;
+        self.fired_ms = self.fired_ms.min(self.progress.watermark_ms());
+        let pending = progress::pending(&self.aggregation.op, self.aggregation.ordinal, groups, context.store)?;
+        for (end, groups) in pending {
+            let slice = self.slices.entry(end).or_insert_with(|| Slice::new(self.aggregation.table()));
+            slice.stored = true;
+            groups.into_iter().for_each(|group| slice.absent.insert(group));
+        }
+        Ok(())
+    }
+
     fn restore(&mut self, _parts: &[serde_json::Value], context: &mut OpContext<'_>) -> Result<(), Error> {
         self.progress.restore(&self.aggregation.op, context.groups, context.store)?;
         self.fired_ms = self.progress.watermark_ms();
         let pending = progress::pending(&self.aggregation.op, self.aggregation.ordinal, context.groups, context.store)?;
-        for slice in pending {
-            self.slices.insert(slice, Slice { table: self.aggregation.table(), complete: false, stored: true });
+        for end in pending.into_keys() {
+            self.slices.insert(end, Slice { table: self.aggregation.table(), absent: Absent::All, stored: true });
         }
         Ok(())
     }

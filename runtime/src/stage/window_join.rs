@@ -1,11 +1,12 @@
 //! Inner join per window. State: `rows`: prefix | window end | side | sequence number -> row; `progress`.
 //!
 //! Rows are buffered as column batches, written to the store at barriers, and held there alone once all buffers together
-//! pass the bound. A window is joined when the watermark reaches its end, by hash, in portions.
+//! pass the bound. A window is joined when the watermark reaches its end, by hash, in portions. Groups that have arrived with
+//! rows of the window are joined apart from the others, out of the store.
+mod buffer;
 mod fire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -16,6 +17,7 @@ use millstream_sql::Expr;
 use millstream_sql::graph::OpSpec;
 
 use super::build::OpSettings;
+use super::group::GroupSet;
 use super::key::KeyCodec;
 use super::matching::{Joiner, rows_with_keys};
 use super::progress::{self, Progress, time_bytes};
@@ -24,6 +26,7 @@ use super::window::is_sane;
 use super::{Error, Flow, Op, OpContext};
 use crate::batch::Batch;
 use crate::state::{StateOrdinal, prefix};
+use buffer::{Buffer, Window};
 use fire::Firing;
 
 /// See the module.
@@ -48,22 +51,6 @@ struct Side {
     end: usize,
     codec: KeyCodec,
     rows: RowCodec,
-}
-
-/// Rows of one window.
-#[derive(Default)]
-struct Window {
-    buffers: [Vec<Buffer>; 2],
-    /// Rows are in the store that are not in the buffers.
-    spilled: bool,
-    /// Keys of all rows in the store; none if they are too many to list.
-    stored: Option<Vec<Vec<u8>>>,
-}
-
-struct Buffer {
-    rows: RecordBatch,
-    groups: Vec<KeyGroup>,
-    stored: bool,
 }
 
 /// Beyond this number of rows a window is removed from the store range by range.
@@ -143,21 +130,22 @@ impl WindowJoin {
         windows
     }
 
-    /// Writes rows that are not in the store yet.
-    fn write_back(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
+    /// Writes rows that are not in the store yet, of all groups or of these.
+    fn write_back(&mut self, only: Option<&GroupSet>, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let evaluate = |source| Error::Evaluate { op: self.op.clone(), source };
         for (end, window) in &mut self.windows {
             let mut changes = Vec::new();
             for (port, (side, buffers)) in self.sides.iter().zip(&mut window.buffers).enumerate() {
-                for buffer in buffers.iter_mut().filter(|buffer| !buffer.stored) {
-                    let encoded = side.rows.encode(buffer.rows.columns(), buffer.rows.num_rows());
-                    for (row, group) in buffer.groups.iter().enumerate() {
+                for buffer in buffers {
+                    let Some((rows, groups)) = buffer.take_unwritten(only).map_err(evaluate)? else { continue };
+                    let encoded = side.rows.encode(rows.columns(), rows.num_rows());
+                    for (row, group) in groups.iter().enumerate() {
                         let mut key = prefix(*group, self.ordinal).to_vec();
                         key.extend_from_slice(&time_bytes(*end));
                         key.push(port as u8);
                         key.extend_from_slice(&self.progress.next().to_be_bytes());
                         changes.push((key, Some(encoded.row(row).to_vec())));
                     }
-                    buffer.stored = true;
                 }
             }
             if changes.is_empty() {
@@ -177,11 +165,8 @@ impl WindowJoin {
         if self.buffered <= self.cache_bytes {
             return Ok(());
         }
-        self.write_back(context)?;
-        for window in self.windows.values_mut() {
-            window.spilled |= window.buffers.iter().any(|buffers| !buffers.is_empty());
-            window.buffers = Default::default();
-        }
+        self.write_back(None, context)?;
+        self.windows.values_mut().for_each(Window::spill);
         self.buffered = 0;
         Ok(())
     }
@@ -197,9 +182,8 @@ impl Op for WindowJoin {
                 false => take_record_batch(&batch.rows, &UInt32Array::from(rows)).map_err(self.evaluate())?,
             };
             self.buffered += rows.get_array_memory_size();
-            let new = || Window { stored: Some(Vec::new()), ..Window::default() };
-            let window = self.windows.entry(end).or_insert_with(new);
-            window.buffers[port].push(Buffer { rows, groups: taken, stored: false });
+            let window = self.windows.entry(end).or_insert_with(Window::new);
+            window.buffers[port].push(Buffer::new(rows, taken));
         }
         self.evict(context)
     }
@@ -213,16 +197,37 @@ impl Op for WindowJoin {
     }
 
     fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_back(context)?;
+        self.write_back(None, context)?;
         let mut changes = Vec::new();
         self.progress.write(context.groups, &mut changes);
         if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
     }
 
+    fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.write_back(Some(&groups.iter().copied().collect()), context)
+    }
+
+    fn disown(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.flush_groups(groups, context)?;
+        let left = groups.iter().copied().collect();
+        self.windows.values_mut().for_each(|window| window.leave(groups, &left));
+        let mut changes = Vec::new();
+        self.progress.leave(groups, &mut changes);
+        Ok(context.store.write(changes)?)
+    }
+
+    fn adopt(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.progress.arrive(&self.op, groups, context)?;
+        for (end, groups) in progress::pending(&self.op, self.ordinal, groups, context.store)? {
+            self.windows.entry(end).or_insert_with(Window::new).arrive(groups);
+        }
+        Ok(())
+    }
+
     fn restore(&mut self, _parts: &[serde_json::Value], context: &mut OpContext<'_>) -> Result<(), Error> {
         self.progress.restore(&self.op, context.groups, context.store)?;
-        for end in progress::pending(&self.op, self.ordinal, context.groups, context.store)? {
-            self.windows.insert(end, Window { spilled: true, ..Window::default() });
+        for end in progress::pending(&self.op, self.ordinal, context.groups, context.store)?.into_keys() {
+            self.windows.insert(end, Window::restored());
         }
         Ok(())
     }
@@ -232,9 +237,10 @@ impl Op for WindowJoin {
     }
 }
 
-/// Rows of many batches as one.
-fn concat(schema: &SchemaRef, buffers: Vec<Buffer>) -> Result<RecordBatch, ArrowError> {
-    arrow::compute::concat_batches(&Arc::clone(schema), buffers.iter().map(|buffer| &buffer.rows))
+/// Rows of many batches as one, without those of some groups.
+fn concat(schema: &SchemaRef, buffers: &[Buffer], but: &GroupSet) -> Result<RecordBatch, ArrowError> {
+    let rows = buffers.iter().map(|buffer| buffer.present(but)).collect::<Result<Vec<_>, _>>()?;
+    arrow::compute::concat_batches(schema, &rows)
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! From a deployment to tasks, in two steps: `prepare` plans, restores state and registers every input; `connect`, once all
 //! workers are prepared, opens the channels and makes the tasks.
+mod connect;
+mod extend;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId};
-use millstream_sql::graph::{OpKind, StageGraph, TableSpec};
+use millstream_sql::graph::{OpKind, Partition, StageGraph, TableSpec};
 
-use super::limit::Limiter;
 use super::meter::Gauge;
-use super::output::Output;
-use super::task::{Input, Parts, Task};
+use super::task::{Change, Input};
 use super::upload::{Ledger, Origin};
 use super::{Doors, Failed, TaskCommand, chain};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::connector;
-use crate::exchange::{ChannelId, EdgeCounters, Gate, Hub, Outlet, Router, RouterOptions, Wake};
+use crate::exchange::{ChannelId, EdgeCounters, Gate, Hub, Wake};
 use crate::message::{Deploy, Failure};
 use crate::sink::{self, Committable};
 use crate::source;
@@ -46,8 +47,21 @@ pub struct Running {
     pub edges: Vec<(u16, Arc<EdgeCounters>)>,
     /// Identifies its store among all that ever were.
     pub incarnation: u64,
+    gate: Option<Arc<Gate>>,
     commands: Sender<TaskCommand>,
     wake: Arc<dyn Wake>,
+}
+
+impl Running {
+    fn tell(&self, command: TaskCommand) {
+        // A task that is gone has said why.
+        let _ = self.commands.send(command);
+        self.wake.wake();
+    }
+
+    fn change(&self, change: Change) {
+        self.tell(TaskCommand::Change(Box::new(change)));
+    }
 }
 
 /// A generation on this worker.
@@ -63,6 +77,12 @@ pub struct Deployment {
     graph: Arc<StageGraph>,
     hub: Arc<Hub>,
     unconnected: Vec<Unconnected>,
+    /// Tasks, here or elsewhere, that join a running generation and are not connected yet.
+    joining: BTreeSet<TaskId>,
+    /// Channels that bring state here.
+    transfers: BTreeSet<ChannelId>,
+    /// Channels that take state away.
+    sending: BTreeSet<ChannelId>,
 }
 
 /// A task without its output channels.
@@ -79,10 +99,10 @@ fn fail(message: impl Into<String>) -> Failed {
     Failed(Failure { message: message.into(), user: false })
 }
 
-/// Builds everything that does not need the other workers.
+/// Builds everything that does not need the other workers. `joins`: the generation runs already elsewhere.
 pub fn prepare(
     worker: &str,
-    deploy: &Deploy,
+    (deploy, joins): (&Deploy, bool),
     backend: &Arc<dyn Backend>,
     doors: &mut Doors,
     uploads: &mut Ledger,
@@ -92,6 +112,7 @@ pub fn prepare(
         return Err(fail("this worker plans the job differently than its coordinator: they are of different versions"));
     }
     let manifest = match &deploy.restore {
+        _ if joins => None,
         Some(from) => Some(super::upload::load_manifest(doors, from).map_err(fail)?),
         None => None,
     };
@@ -103,13 +124,19 @@ pub fn prepare(
         graph: Arc::new(planned),
         hub: doors.hubs.create(deploy),
         unconnected: Vec::new(),
+        joining: BTreeSet::new(),
+        transfers: BTreeSet::new(),
+        sending: BTreeSet::new(),
     };
     for (index, stage) in deploy.stages.iter().enumerate() {
         for placed in stage.tasks.iter().filter(|placed| placed.worker == worker) {
+            if joins {
+                deployment.joining.insert(placed.task);
+            }
             deployment.prepare_task(index, placed.task, manifest.as_ref(), (backend, doors, uploads))?;
         }
         let first = stage.tasks.first().is_some_and(|placed| placed.worker == worker);
-        if first {
+        if first && !joins {
             deployment.settle_sink(index, manifest.as_ref())?;
         }
     }
@@ -126,7 +153,7 @@ impl Deployment {
         (backend, doors, uploads): (&Arc<dyn Backend>, &mut Doors, &mut Ledger),
     ) -> Result<(), Failed> {
         let deployed = &self.deploy.stages[index];
-        let groups = deployed.table.groups_of(task);
+        let groups = if self.is_keyed(index) { deployed.table.groups_of(task) } else { Vec::new() };
         let old = manifest.and_then(|manifest| manifest.stages.iter().find(|old| old.name == deployed.name));
         let mut chain = self.chain(index)?;
         let origin = Origin {
@@ -156,7 +183,12 @@ impl Deployment {
         };
         let (sender, commands) = channel();
         let gauge = Arc::new(Gauge::new());
-        let running = Running { stage: index, groups, gauge, edges: Vec::new(), incarnation, commands: sender, wake };
+        let gate = match &input {
+            Input::Gate(gate) => Some(Arc::clone(gate)),
+            Input::Source(_) => None,
+        };
+        let edges = Vec::new();
+        let running = Running { stage: index, groups, gauge, edges, incarnation, gate, commands: sender, wake };
         self.tasks.insert(task, running);
         self.unconnected.push(Unconnected { task, stage: index, input, chain, store, commands });
         Ok(())
@@ -165,6 +197,12 @@ impl Deployment {
     /// The fused ops of a stage, with the schemas of what comes in.
     fn chain(&self, index: usize) -> Result<Chain, Failed> {
         Ok(build_chain(&self.graph, index, self.deploy.job.tuning.op_cache_bytes)?)
+    }
+
+    /// Whether rows come to the stage by key, so that its tasks own key groups.
+    fn is_keyed(&self, index: usize) -> bool {
+        let mut edges = self.graph.edges.iter().filter(|edge| edge.to == index);
+        edges.any(|edge| matches!(edge.partition, Partition::Hash { .. }))
     }
 
     fn source(&self, index: usize) -> Option<&TableSpec> {
@@ -256,79 +294,9 @@ impl Deployment {
         Ok(())
     }
 
-    /// Opens all output channels and makes the tasks. Every worker of the deployment is prepared.
-    pub fn connect(&mut self, doors: &mut Doors) -> Result<Vec<Task>, Failed> {
-        doors.hubs.connect(&self.hub, &self.deploy).map_err(fail)?;
-        let mut tasks = Vec::new();
-        for unconnected in std::mem::take(&mut self.unconnected) {
-            tasks.push(self.make_task(unconnected, doors)?);
-        }
-        Ok(tasks)
-    }
-
-    fn make_task(&mut self, unconnected: Unconnected, doors: &Doors) -> Result<Task, Failed> {
-        let Unconnected { task, stage, input, chain, store, commands } = unconnected;
-        let output = match self.sink(stage) {
-            Some(table) => Output::sink(self.open_sink(table, task)?),
-            None => Output::Routers(self.routers(stage, task)?),
-        };
-        let generation = self.generation;
-        let name = &self.deploy.stages[stage].name;
-        let tuning = &self.deploy.job.tuning;
-        let rate = tuning.stage_records_per_second.get(name).copied().or(tuning.records_per_second);
-        let running = &self.tasks[&task];
-        let events = doors.events.clone();
-        Ok(Task::new(Parts {
-            task,
-            input,
-            chain,
-            output,
-            store,
-            groups: running.groups.clone(),
-            limiter: rate.and_then(Limiter::new),
-            cuts: super::upload::cut_folder(&doors.folder, running.incarnation),
-            term: self.deploy.term,
-            gauge: Arc::clone(&running.gauge),
-            clock: Arc::clone(&doors.clock),
-            commands,
-            events: Box::new(move |event| {
-                // A worker that no longer listens is going down.
-                let _ = events.send(super::Event::Task(generation, event));
-            }),
-        }))
-    }
-
-    fn routers(&mut self, stage: usize, task: TaskId) -> Result<Vec<Router>, Failed> {
-        let mut routers = Vec::new();
-        let graph = Arc::clone(&self.graph);
-        let tuning = &self.deploy.job.tuning;
-        let Some(running) = self.tasks.get_mut(&task) else { return Ok(routers) };
-        for (id, edge) in graph.edges.iter().enumerate().filter(|(_, edge)| edge.from == stage) {
-            let target = &self.deploy.stages[edge.to];
-            let mut outlets: Vec<Outlet> = Vec::new();
-            for placed in &target.tasks {
-                let channel = ChannelId { edge: id as u16, from: task, to: placed.task };
-                let home = self.deploy.stages[stage].tasks.iter().find(|own| own.task == task);
-                let local = home.is_some_and(|own| own.worker == placed.worker);
-                let peer = (!local).then_some(placed.worker.as_str());
-                outlets.push(self.hub.outlet(channel, peer, Arc::clone(&running.wake))?);
-            }
-            let options = RouterOptions { batch_rows: tuning.batch_rows };
-            let groups = self.deploy.job.key_groups;
-            let router = Router::new(edge.partition.clone(), outlets, &target.table, groups, options)?;
-            running.edges.push((id as u16, router.counters()));
-            routers.push(router);
-        }
-        Ok(routers)
-    }
-
     /// Says something to every task.
-    pub fn tell(&self, command: TaskCommand) {
-        for task in self.tasks.values() {
-            // A task that is gone has said why.
-            let _ = task.commands.send(command);
-            task.wake.wake();
-        }
+    pub fn tell(&self, command: impl Fn() -> TaskCommand) {
+        self.tasks.values().for_each(|task| task.tell(command()));
     }
 
     /// Ends all connections of the generation.

@@ -1,15 +1,60 @@
-//! What has arrived on the channels of a task: watermarks, barriers, ends. Pure.
+//! What has arrived on the channels of a task: watermarks, barriers, ends, and where units changed their owner. Pure.
 //!
 //! The combined watermark is the least of all channels that are neither idle nor ended. A cut is due when every channel has
-//! delivered the barrier or has ended (an ended channel counts as having delivered every later barrier).
-use millstream_api::id::Epoch;
+//! delivered the barrier or has ended (an ended channel counts as having delivered every later barrier). What follows from
+//! key groups and splits that move upstream or from here is in `order`.
+mod order;
+
+use std::collections::BTreeMap;
+
+use millstream_api::id::{Epoch, TaskId};
+
+pub use order::Opened;
+use order::{Opening, Order};
 
 #[derive(Debug, Clone)]
 struct Channel {
+    /// Edge and task it comes from.
+    edge: u16,
+    from: TaskId,
     watermark_ms: i64,
     idle: bool,
     ended: bool,
     barrier: Option<Epoch>,
+    /// The watermark at the marker, which counts until groups are handed over.
+    marked_ms: Option<i64>,
+    /// It was idle at the marker and has been since.
+    asleep: bool,
+    /// Read, and waiting for the closings it names.
+    opening: Option<Opening>,
+}
+
+impl Channel {
+    fn new(edge: u16, from: TaskId) -> Self {
+        Self {
+            edge,
+            from,
+            watermark_ms: i64::MIN,
+            idle: false,
+            ended: false,
+            barrier: None,
+            marked_ms: None,
+            asleep: false,
+            opening: None,
+        }
+    }
+
+    /// What it adds to the combined watermark, if anything.
+    fn bound(&self) -> Option<i64> {
+        match self.marked_ms {
+            Some(marked_ms) => (!self.asleep).then_some(marked_ms),
+            None => (!self.idle && !self.ended).then_some(self.watermark_ms),
+        }
+    }
+
+    fn wake(&mut self) {
+        (self.idle, self.asleep) = (false, false);
+    }
 }
 
 /// What a barrier means.
@@ -34,10 +79,11 @@ pub enum Progress {
     Idle,
 }
 
-/// The channels of one task.
-#[derive(Debug)]
+/// The channels of one task, by their index in its gate.
+#[derive(Debug, Clone)]
 pub struct Inputs {
-    channels: Vec<Channel>,
+    channels: BTreeMap<usize, Channel>,
+    order: Order,
     watermark_ms: i64,
     idle: bool,
     triggered: Option<Epoch>,
@@ -45,46 +91,74 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Channels that have delivered nothing yet. Epochs up to `settled` are over.
-    pub fn new(channels: usize, settled: Epoch) -> Self {
-        let channel = Channel { watermark_ms: i64::MIN, idle: false, ended: false, barrier: None };
-        Self { channels: vec![channel; channels], watermark_ms: i64::MIN, idle: false, triggered: None, settled }
+    /// Channels (index, edge, task it comes from) that have delivered nothing yet.
+    pub fn new(channels: impl IntoIterator<Item = (usize, u16, TaskId)>) -> Self {
+        let channels = channels.into_iter().map(|(index, edge, from)| (index, Channel::new(edge, from))).collect();
+        let order = Order::default();
+        Self { channels, order, watermark_ms: i64::MIN, idle: false, triggered: None, settled: 0 }
+    }
+
+    /// A channel is there from now on, and waited for.
+    pub fn open(&mut self, channel: usize, edge: u16, from: TaskId) {
+        self.channels.insert(channel, Channel::new(edge, from));
+    }
+
+    /// A channel that has ended is gone.
+    pub fn close(&mut self, channel: usize) {
+        self.channels.remove(&channel);
     }
 
     /// Rows end idleness.
     pub fn rows(&mut self, channel: usize) {
-        self.channels[channel].idle = false;
-        self.idle = false;
+        if let Some(entry) = self.channels.get_mut(&channel) {
+            entry.wake();
+            self.idle = false;
+        }
     }
 
     /// A channel's watermark has grown.
     pub fn watermark(&mut self, channel: usize, watermark_ms: i64) -> Progress {
-        let entry = &mut self.channels[channel];
-        entry.idle = false;
-        entry.watermark_ms = entry.watermark_ms.max(watermark_ms);
+        if let Some(entry) = self.channels.get_mut(&channel) {
+            entry.wake();
+            entry.watermark_ms = entry.watermark_ms.max(watermark_ms);
+        }
         self.combine()
     }
 
     /// A channel has no input for now.
     pub fn idle(&mut self, channel: usize) -> Progress {
-        self.channels[channel].idle = true;
+        if let Some(entry) = self.channels.get_mut(&channel) {
+            entry.idle = true;
+        }
         self.combine()
     }
 
     /// A channel has ended.
     pub fn end(&mut self, channel: usize) -> Progress {
-        self.channels[channel].ended = true;
+        if let Some(entry) = self.channels.get_mut(&channel) {
+            entry.ended = true;
+        }
         self.combine()
     }
 
     /// Whether all channels have.
     pub fn all_ended(&self) -> bool {
-        self.channels.iter().all(|channel| channel.ended)
+        self.channels.values().all(|channel| channel.ended)
+    }
+
+    /// Whether no channel has input for now.
+    pub fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// Channels that have not ended.
+    pub fn live(&self) -> impl Iterator<Item = usize> + '_ {
+        self.channels.iter().filter(|(_, channel)| !channel.ended).map(|(index, _)| *index)
     }
 
     fn combine(&mut self) -> Progress {
-        let waited_for = self.channels.iter().filter(|channel| !channel.idle && !channel.ended);
-        match waited_for.map(|channel| channel.watermark_ms).min() {
+        let bounds = self.channels.values().filter_map(Channel::bound).chain(self.order.bounds());
+        match bounds.min() {
             Some(least) if least > self.watermark_ms => {
                 self.watermark_ms = least;
                 self.idle = false;
@@ -104,7 +178,8 @@ impl Inputs {
         if epoch <= self.settled {
             return Alignment::Ignore;
         }
-        self.channels[channel].barrier = Some(epoch);
+        let Some(entry) = self.channels.get_mut(&channel) else { return Alignment::Ignore };
+        entry.barrier = Some(epoch);
         self.aligned().map_or(Alignment::Block, Alignment::Aligned)
     }
 
@@ -115,85 +190,30 @@ impl Inputs {
         }
     }
 
-    /// The epoch to cut now, if every channel agrees. The caller then calls `cut`.
+    /// The epoch to cut now, if every channel agrees. The caller then calls `settle`.
     pub fn aligned(&self) -> Option<Epoch> {
-        let seen = self.channels.iter().filter_map(|channel| channel.barrier).max();
+        let seen = self.channels.values().filter_map(|channel| channel.barrier).max();
         let epoch = if self.all_ended() { seen.or(self.triggered)? } else { seen? };
         let arrived = |channel: &Channel| channel.ended || channel.barrier == Some(epoch);
-        (epoch > self.settled && self.channels.iter().all(arrived)).then_some(epoch)
+        (epoch > self.settled && self.channels.values().all(arrived)).then_some(epoch)
     }
 
     /// The cut of this epoch is taken, or it is given up: its barriers count no more.
     pub fn settle(&mut self, epoch: Epoch) {
         self.settled = self.settled.max(epoch);
-        for channel in &mut self.channels {
+        for channel in self.channels.values_mut() {
             channel.barrier = channel.barrier.filter(|barrier| *barrier > epoch);
         }
         self.triggered = self.triggered.filter(|triggered| *triggered > epoch);
     }
 
-    /// Channels to leave unread: those that have delivered a barrier the others have not.
+    /// Channels to leave unread: those that have delivered a barrier the others have not, and those whose units are still
+    /// on their way from their former owners.
     pub fn blocked(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.channels.len()).filter(|index| self.channels[*index].barrier.is_some())
+        let is_blocked = |channel: &Channel| channel.barrier.is_some() || channel.opening.is_some();
+        self.channels.iter().filter(move |(_, channel)| is_blocked(channel)).map(|(index, _)| *index)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cut_waits_for_every_channel_that_has_not_ended() {
-        let mut inputs = Inputs::new(3, 4);
-        assert_eq!(inputs.barrier(0, 4), Alignment::Ignore, "epoch 4 is over");
-        assert_eq!(inputs.barrier(0, 5), Alignment::Block);
-        assert_eq!(inputs.barrier(2, 5), Alignment::Block);
-        assert_eq!(inputs.blocked().collect::<Vec<_>>(), [0, 2]);
-        inputs.end(1);
-        assert_eq!(inputs.aligned(), Some(5), "an ended channel counts as having delivered it");
-        inputs.settle(5);
-        assert_eq!(inputs.aligned(), None);
-        assert_eq!(inputs.blocked().count(), 0);
-    }
-
-    #[test]
-    fn once_all_have_ended_the_trigger_alone_decides() {
-        let mut inputs = Inputs::new(2, 0);
-        inputs.trigger(7);
-        assert_eq!(inputs.aligned(), None, "channels still deliver barriers");
-        inputs.end(0);
-        inputs.end(1);
-        assert_eq!(inputs.aligned(), Some(7));
-        inputs.settle(7);
-        inputs.trigger(7);
-        assert_eq!(inputs.aligned(), None, "a trigger repeated is nothing new");
-    }
-
-    #[test]
-    fn an_epoch_given_up_releases_its_channels() {
-        let mut inputs = Inputs::new(2, 0);
-        assert_eq!(inputs.barrier(0, 1), Alignment::Block);
-        inputs.settle(1);
-        assert_eq!(inputs.blocked().count(), 0);
-        assert_eq!(inputs.barrier(1, 1), Alignment::Ignore, "its late barrier means nothing");
-        assert_eq!(inputs.barrier(1, 2), Alignment::Block);
-        assert_eq!(inputs.barrier(0, 2), Alignment::Aligned(2));
-    }
-
-    #[test]
-    fn the_watermark_is_the_least_of_those_waited_for() {
-        let mut inputs = Inputs::new(3, 0);
-        assert_eq!(inputs.watermark(0, 10), Progress::None);
-        assert_eq!(inputs.watermark(1, 20), Progress::None);
-        assert_eq!(inputs.idle(2), Progress::Watermark(10));
-        assert_eq!(inputs.watermark(0, 5), Progress::None, "never back");
-        inputs.rows(2);
-        assert_eq!(inputs.watermark(0, 30), Progress::None, "channel 2 is waited for again");
-        assert_eq!(inputs.end(2), Progress::Watermark(20));
-        assert_eq!(inputs.end(1), Progress::Watermark(30));
-        assert_eq!(inputs.idle(0), Progress::Idle);
-        assert_eq!(inputs.idle(0), Progress::None, "said once");
-        assert_eq!(inputs.end(0), Progress::None);
-        assert!(inputs.all_ended());
-    }
-}
+mod tests;

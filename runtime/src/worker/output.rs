@@ -1,17 +1,28 @@
 //! Where the rows of a task go: to other tasks over its out-edges, or into a sink in two phases.
 use std::collections::BTreeMap;
 
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, TaskId};
+use millstream_api::owner::OwnerTable;
 
 use super::Failed;
 use crate::batch::{Batch, Element};
-use crate::exchange::Router;
+use crate::exchange::{Outlet, Router};
 use crate::sink::{Committable, Sink};
+
+/// An out-edge.
+pub struct Route {
+    /// Index of the edge.
+    pub edge: u16,
+    /// Index of the stage it leads to.
+    pub stage: usize,
+    /// Spreads rows over that stage's tasks.
+    pub router: Router,
+}
 
 /// See the module.
 pub enum Output {
-    /// One router per out-edge.
-    Routers(Vec<Router>),
+    /// One per out-edge.
+    Routes(Vec<Route>),
     /// A sink, and what it has written and not yet made visible, by epoch.
     Sink(Box<dyn Sink>, BTreeMap<Epoch, Vec<Committable>>),
 }
@@ -26,21 +37,53 @@ impl Output {
     pub fn rows(&mut self, batch: Batch) -> Result<(), Failed> {
         match self {
             Self::Sink(sink, _) => Ok(sink.write(&batch).map_err(|error| Failed::from_source(&error))?),
-            Self::Routers(routers) => {
-                let Some((last, others)) = routers.split_last_mut() else { return Ok(()) };
-                for router in others {
-                    router.push(batch.clone())?;
+            Self::Routes(routes) => {
+                let Some((last, others)) = routes.split_last_mut() else { return Ok(()) };
+                for route in others {
+                    route.router.push(batch.clone())?;
                 }
-                Ok(last.push(batch)?)
+                Ok(last.router.push(batch)?)
             }
         }
     }
 
     /// An element for every channel, behind all rows before it.
     pub fn control(&mut self, element: &Element) -> Result<(), Failed> {
-        if let Self::Routers(routers) = self {
-            for router in routers {
-                router.broadcast(element)?;
+        for route in self.routes() {
+            route.router.broadcast(element)?;
+        }
+        Ok(())
+    }
+
+    fn routes(&mut self) -> &mut [Route] {
+        match self {
+            Self::Routes(routes) => routes,
+            Self::Sink(..) => &mut [],
+        }
+    }
+
+    /// Another task receives on an out-edge from now on.
+    pub fn open(&mut self, outlet: Outlet) -> Result<(), Failed> {
+        let edge = outlet.id().edge;
+        match self.routes().iter_mut().find(|route| route.edge == edge) {
+            Some(route) => Ok(route.router.add(outlet)?),
+            None => Ok(()), // Never: outlets are opened along the edges of the plan.
+        }
+    }
+
+    /// Routes into a stage by another owner table from now on.
+    pub fn switch(&mut self, stage: usize, table: &OwnerTable) -> Result<(), Failed> {
+        for route in self.routes().iter_mut().filter(|route| route.stage == stage) {
+            route.router.switch(table)?;
+        }
+        Ok(())
+    }
+
+    /// Sends nothing more to these tasks of a stage but the end.
+    pub fn close(&mut self, stage: usize, tasks: &[TaskId]) -> Result<(), Failed> {
+        for route in self.routes().iter_mut().filter(|route| route.stage == stage) {
+            for task in tasks {
+                route.router.remove(*task)?;
             }
         }
         Ok(())
@@ -65,10 +108,9 @@ impl Output {
 
     /// Sends what waits for credit; true if nothing does any more.
     pub fn drain(&mut self) -> Result<bool, Failed> {
-        let Self::Routers(routers) = self else { return Ok(true) };
         let mut free = true;
-        for router in routers {
-            free &= router.drain()?;
+        for route in self.routes() {
+            free &= route.router.drain()?;
         }
         Ok(free)
     }
@@ -77,9 +119,9 @@ impl Output {
     pub fn flush(&mut self) -> Result<(), Failed> {
         match self {
             Self::Sink(sink, _) => Ok(sink.flush().map_err(|error| Failed::from_source(&error))?),
-            Self::Routers(routers) => {
-                for router in routers {
-                    router.flush()?;
+            Self::Routes(routes) => {
+                for route in routes {
+                    route.router.flush()?;
                 }
                 Ok(())
             }
@@ -90,7 +132,7 @@ impl Output {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Sink(..) => 0,
-            Self::Routers(routers) => routers.iter().map(|router| router.counters().bytes()).sum(),
+            Self::Routes(routes) => routes.iter().map(|route| route.router.counters().bytes()).sum(),
         }
     }
 }

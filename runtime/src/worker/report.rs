@@ -31,6 +31,7 @@ fn one(task: u32, running: &Running) -> TaskReport {
         late_rows: read(&gauge.late_rows),
         bad_records: read(&gauge.bad_records),
     };
+    let groups = running.edges.iter().map(|(edge, counters)| (*edge, counters.groups()));
     TaskReport {
         task,
         stage: running.stage,
@@ -42,6 +43,7 @@ fn one(task: u32, running: &Running) -> TaskReport {
         state_bytes: read(&gauge.state_bytes),
         store: Operations { reads: read(&gauge.store_reads), writes: read(&gauge.store_writes) },
         edges: running.edges.iter().map(|(edge, counters)| (*edge, counters.records(), counters.bytes())).collect(),
+        groups: groups.filter(|(_, groups)| !groups.is_empty()).collect(),
         starved_us: busy_us.saturating_sub(read(&gauge.limited_us)).saturating_sub(read(&gauge.cpu_us)),
     }
 }

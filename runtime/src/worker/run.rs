@@ -192,7 +192,8 @@ impl Hubs for TcpHubs {
     }
 
     fn connect(&self, hub: &Arc<Hub>, deploy: &Deploy) -> Result<(), String> {
-        self.handle.block_on(self.port.connect(hub, &self.peers(deploy))).map_err(|error| chain(&error))
+        let new = self.peers(deploy).into_iter().filter(|peer| !hub.is_attached(&peer.name)).collect::<Vec<_>>();
+        self.handle.block_on(self.port.connect(hub, &new)).map_err(|error| chain(&error))
     }
 
     fn retire(&self, generation: Generation) {

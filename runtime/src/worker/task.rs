@@ -1,9 +1,10 @@
 //! A task: one parallel instance of a stage, as a synchronous loop over batches. `step` does a bounded piece of work and says
 //! what it waits for: a thread drives it in production, a scheduler in simulation.
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc;
 
 use millstream_api::id::{KeyGroup, TaskId, Term};
 
@@ -14,13 +15,22 @@ use super::output::Output;
 use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
 use crate::clock::Clock;
-use crate::exchange::Gate;
-use crate::source::{Poll, Source};
+use crate::exchange::{Gate, Outlet};
+use crate::source::Source;
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
 use crate::state::Store;
 
 mod cut;
+mod donor;
+mod live;
+mod measure;
+mod receiver;
+mod source;
+
+use donor::Donor;
+pub use live::Change;
+use receiver::Receiver;
 
 /// Where rows come from.
 pub enum Input {
@@ -64,21 +74,45 @@ pub struct Parts {
     pub cuts: PathBuf,
     /// Incarnation of the coordinator, part of a checkpoint's name.
     pub term: Term,
+    /// Makes the chain once more, for groups that arrive.
+    pub make_chain: MakeChain,
+    /// State travels to other tasks in parts of about this size.
+    pub part_bytes: usize,
+    /// It has joined a running generation: it has nothing to read yet.
+    pub joins: bool,
     /// Its counters.
     pub gauge: Arc<Gauge>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What its worker tells it.
-    pub commands: Receiver<TaskCommand>,
+    pub commands: mpsc::Receiver<TaskCommand>,
     /// What it tells its worker.
     pub events: Box<dyn Fn(TaskEvent) + Send>,
 }
+
+/// Makes the fused ops of a stage.
+pub type MakeChain = Box<dyn Fn() -> Result<Chain, stage::Error> + Send>;
 
 /// See the module.
 pub struct Task {
     parts: Parts,
     inputs: Inputs,
     meter: Meter,
+    /// Groups are on their way from here.
+    donor: Option<Donor>,
+    /// Groups are on their way here.
+    receiver: Option<Receiver>,
+    /// Ways for state, by the task it goes to.
+    transfers: BTreeMap<TaskId, Outlet>,
+    /// Channels that bring state, with the task it comes from.
+    donors: BTreeMap<usize, TaskId>,
+    /// A source without a split that may get some.
+    vacant: bool,
+    /// The last watermark of the chain.
+    emitted_ms: Option<i64>,
+    late_rows_of_guests: u64,
+    /// Changes that wait until no watermark is on its way through the chain.
+    changes: VecDeque<Change>,
     /// The chain has a watermark on its way that makes more output than one step may.
     flowing: bool,
     /// All input has been read.
@@ -92,24 +126,28 @@ pub struct Task {
     paced: (u64, u64),
 }
 
-/// A source that cannot tell when it has more is asked again after this long.
-const POLL_AGAIN_US: u64 = 100_000;
-/// Channels are kept about this full, in time of the reader.
-const PACE_US: u64 = 50_000;
-
 impl Task {
     /// A task that has not begun. Its operator state and store are restored already.
     pub fn new(parts: Parts) -> Self {
-        let channels = match &parts.input {
-            Input::Gate(gate) => gate.inlets().len(),
-            Input::Source(_) => 0,
+        let inlets = match &parts.input {
+            Input::Gate(gate) => gate.inlets(),
+            Input::Source(_) => Vec::new(),
         };
-        let inputs = Inputs::new(channels, 0);
+        let inputs = Inputs::new(inlets.iter().map(|(index, (id, _, _))| (*index, id.edge, id.from)));
         let meter = Meter::new(parts.clock.now_us());
+        let vacant = parts.joins && matches!(parts.input, Input::Source(_));
         Self {
             parts,
             inputs,
             meter,
+            donor: None,
+            receiver: None,
+            transfers: BTreeMap::new(),
+            donors: BTreeMap::new(),
+            vacant,
+            emitted_ms: None,
+            late_rows_of_guests: 0,
+            changes: VecDeque::new(),
             flowing: false,
             ending: false,
             ended: false,
@@ -139,11 +177,26 @@ impl Task {
         if self.stopped {
             return Ok(Step::Stopped);
         }
+        let shipped = self.ship()?;
+        let step = self.go_on(now_us)?;
+        // There may be more to ship.
+        Ok(if shipped { Step::Worked } else { step })
+    }
+
+    fn go_on(&mut self, now_us: u64) -> Result<Step, Failed> {
         if !self.parts.output.drain()? {
             return Ok(self.wait(Activity::Backpressured, None));
         }
         if self.flowing {
             self.run(|chain, env| chain.resume(env))?;
+            return Ok(Step::Worked);
+        }
+        if let Some(change) = self.changes.pop_front() {
+            self.change(change)?;
+            return Ok(Step::Worked);
+        }
+        // Groups on their way go first: others wait for them.
+        if self.hand_over_if_due()? || self.replay()? {
             return Ok(Step::Worked);
         }
         if self.ending {
@@ -180,45 +233,15 @@ impl Task {
                     self.unblock();
                 }
                 TaskCommand::Trigger(epoch) => self.inputs.trigger(epoch),
+                TaskCommand::Change(change) if change.concerns_chain() => self.changes.push_back(*change),
+                TaskCommand::Change(change) => self.change(*change)?,
             }
         }
         Ok(())
     }
 
-    fn read_source(&mut self, now_us: u64) -> Result<Step, Failed> {
-        let Input::Source(source) = &mut self.parts.input else { return Ok(Step::Worked) };
-        let now_ms = self.parts.clock.now_ms();
-        let poll = source.poll(now_ms).map_err(|error| Failed::from_source(&error))?;
-        let lag = source.lag_records(now_ms).unwrap_or(u64::MAX);
-        self.parts.gauge.lag_records.store(lag, Relaxed);
-        let offered = source.offered_per_s(now_ms).map_or(u64::MAX, |rate| (rate * 1000.0) as u64);
-        self.parts.gauge.offered_milli_per_s.store(offered, Relaxed);
-        self.parts.gauge.bad_records.store(source.bad_records(), Relaxed);
-        match poll {
-            Poll::Rows { rows, split } => {
-                let mut batch = Batch::inserts(rows);
-                batch.split = split;
-                self.rows(0, batch)?;
-                Ok(Step::Worked)
-            }
-            Poll::Finished { .. } => {
-                let active = source.active_splits();
-                self.run(|chain, env| chain.splits(&active, env))?;
-                Ok(Step::Worked)
-            }
-            Poll::Pending { until_ms } => {
-                self.run(|chain, env| chain.tick(now_us / 1000, env))?;
-                let due = until_ms.map_or(POLL_AGAIN_US, |until| (until - now_ms).clamp(0, 100) as u64 * 1000);
-                self.run_dry(Some(now_us + due.max(1000)))
-            }
-            Poll::End => {
-                self.begin_end()?;
-                Ok(Step::Worked)
-            }
-        }
-    }
-
     fn take(&mut self, channel: usize, element: Element) -> Result<(), Failed> {
+        self.overhear(channel, &element);
         match element {
             Element::Rows(batch) => {
                 let port = match &self.parts.input {
@@ -227,7 +250,10 @@ impl Task {
                 };
                 self.inputs.rows(channel);
                 self.parts.gauge.bytes_in.fetch_add(batch.bytes() as u64, Relaxed);
-                self.rows(port, batch)?;
+                let batch = self.hold(channel, port, batch)?;
+                if batch.num_rows() > 0 {
+                    self.rows(port, batch)?;
+                }
             }
             Element::Watermark(watermark_ms) => {
                 let progress = self.inputs.watermark(channel, watermark_ms);
@@ -246,32 +272,53 @@ impl Task {
                     }
                 }
             },
-            // Owner tables only change between generations so far: a marker has nothing to switch.
-            Element::Marker(_) => {}
+            Element::Marker { version, .. } => self.marked(channel, version),
+            Element::Closing { version, receivers } => {
+                let (passed, progress) = self.inputs.closing(channel, version, &receivers);
+                self.opened(&passed);
+                self.progress(progress)?;
+            }
+            Element::Opening { version, donors, watermark_ms } => {
+                let (passed, progress) = self.inputs.opening(channel, version, (donors, watermark_ms));
+                self.opened(passed.as_slice());
+                self.progress(progress)?;
+            }
+            Element::State(state) => self.arrive(channel, state)?,
             Element::End => {
                 let progress = self.inputs.end(channel);
                 self.progress(progress)?;
-                if self.inputs.all_ended() {
-                    self.begin_end()?;
-                }
+                self.end_of_input()?;
             }
         }
         Ok(())
     }
 
+    /// Lets event time run out once all channels have ended, unless groups are on their way.
+    fn end_of_input(&mut self) -> Result<(), Failed> {
+        let is_over = matches!(self.parts.input, Input::Gate(_)) && self.inputs.all_ended();
+        if is_over && !self.ending && self.donor.is_none() && self.receiver.is_none() {
+            self.begin_end()?;
+        }
+        Ok(())
+    }
+
     fn rows(&mut self, port: usize, batch: Batch) -> Result<(), Failed> {
-        let records = batch.num_rows();
+        self.count(batch.num_rows());
+        self.run(|chain, env| chain.push(port, batch, env))
+    }
+
+    fn count(&mut self, records: usize) {
         self.quiet = false;
         self.parts.gauge.records_in.fetch_add(records as u64, Relaxed);
         if let Some(limiter) = &mut self.parts.limiter {
             limiter.admit(records, self.parts.clock.now_us());
         }
-        self.run(|chain, env| chain.push(port, batch, env))
     }
 
     fn progress(&mut self, progress: Progress) -> Result<(), Failed> {
         match progress {
             Progress::None => Ok(()),
+            Progress::Idle if self.is_behind() => Ok(()),
             Progress::Idle => self.parts.output.control(&Element::Idle),
             Progress::Watermark(watermark_ms) => {
                 self.quiet = false;
@@ -295,7 +342,10 @@ impl Task {
                 Item::Watermark(i64::MAX) => {} // The end itself says so.
                 Item::Watermark(watermark_ms) => {
                     self.parts.gauge.watermark_ms.store(watermark_ms, Relaxed);
-                    self.parts.output.control(&Element::Watermark(watermark_ms))?;
+                    self.emitted_ms = Some(watermark_ms);
+                    if !self.is_behind() {
+                        self.parts.output.control(&Element::Watermark(watermark_ms))?;
+                    }
                 }
                 Item::Idle => self.parts.output.control(&Element::Idle)?,
             }
@@ -339,30 +389,5 @@ impl Task {
 
     fn tell(&self, event: TaskEvent) {
         (self.parts.events)(event);
-    }
-
-    /// Opens the gate as far as this task gets through in `PACE_US`: what has been sent bounds every barrier and flip.
-    fn pace(&mut self) {
-        let Input::Gate(gate) = &self.parts.input else { return };
-        let gauge = &self.parts.gauge;
-        let (bytes, busy_us) = (gauge.bytes_in.load(Relaxed), gauge.busy_us.load(Relaxed));
-        let (took, worked_us) = (bytes - self.paced.0, busy_us - self.paced.1);
-        if worked_us < PACE_US {
-            return;
-        }
-        self.paced = (bytes, busy_us);
-        let share = took.saturating_mul(PACE_US) / worked_us / gate.inlets().len().max(1) as u64;
-        gate.open(usize::try_from(share).unwrap_or(usize::MAX));
-    }
-
-    fn publish(&mut self) {
-        let gauge = &self.parts.gauge;
-        gauge.late_rows.store(self.parts.chain.late_rows(), Relaxed);
-        gauge.bytes_out.store(self.parts.output.bytes(), Relaxed);
-        gauge.cpu_us.store(self.parts.clock.thread_cpu_us(), Relaxed);
-        gauge.state_bytes.store(self.parts.store.bytes(), Relaxed);
-        let operations = self.parts.store.operations();
-        gauge.store_reads.store(operations.reads, Relaxed);
-        gauge.store_writes.store(operations.writes, Relaxed);
     }
 }

@@ -46,6 +46,8 @@ pub fn load_manifest(doors: &Doors, from: &RestoreFrom) -> Result<Manifest, Stri
 #[derive(Default)]
 pub struct Ledger {
     stores: BTreeMap<TaskId, StoreRecord>,
+    /// Folders of stores whose tasks have left; they may still be open.
+    left: Vec<PathBuf>,
 }
 
 struct StoreRecord {
@@ -116,16 +118,14 @@ impl Ledger {
 
     /// Sends a cut on its way; `Event::Uploaded` says how it ended.
     pub fn begin(&self, worker: &str, deployment: &Deployment, cut: TaskCut, doors: &Doors) {
-        let (Some(record), Some(running)) = (self.stores.get(&cut.task), deployment.tasks.get(&cut.task)) else {
-            return;
-        };
+        let Some(record) = self.stores.get(&cut.task) else { return };
         let generation = deployment.generation;
         if record.generation != generation {
             return;
         }
         let id = ManifestId { epoch: cut.epoch, term: deployment.deploy.term };
         let (uploader, incarnation) = (Arc::clone(&record.uploader), record.incarnation);
-        let (worker, groups, prefix) = (worker.to_owned(), running.groups.clone(), deployment.deploy.prefix.clone());
+        let (worker, prefix) = (worker.to_owned(), deployment.deploy.prefix.clone());
         let (store, disk, events) = (Arc::clone(&doors.store), Arc::clone(&doors.disk), doors.events.clone());
         doors.background.run(Box::new(move || {
             let (task, epoch) = (cut.task, cut.epoch);
@@ -136,7 +136,8 @@ impl Ledger {
                 manifest: TaskManifest {
                     task,
                     worker,
-                    groups,
+                    groups: cut.groups,
+                    arriving: cut.arriving,
                     store_incarnation: incarnation,
                     files: uploaded.files,
                     state_bytes: cut.cut.state_bytes,
@@ -165,9 +166,13 @@ impl Ledger {
 
     /// The stores of cancelled tasks are closed: their folders go, their cuts stay.
     pub fn close(&mut self, doors: &Doors) {
-        for record in std::mem::take(&mut self.stores).into_values() {
-            remove(doors, &record.folder);
-        }
+        let folders = std::mem::take(&mut self.stores).into_values().map(|record| record.folder);
+        folders.chain(std::mem::take(&mut self.left)).for_each(|folder| remove(doors, &folder));
+    }
+
+    /// A task has left.
+    pub fn forget(&mut self, task: TaskId) {
+        self.left.extend(self.stores.remove(&task).map(|record| record.folder));
     }
 }
 

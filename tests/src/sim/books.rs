@@ -35,6 +35,8 @@ impl Books {
             return Err(format!("{:?} on {} after its end", header.kind, header.channel));
         }
         match header.kind {
+            // Units have moved upstream: this channel is to say again how far their event time has come.
+            Kind::Opening => drop(self.watermarks.remove(&key)),
             Kind::End => drop(self.ended.insert(key)),
             Kind::Watermark => {
                 let payload = frame[HEADER_BYTES..].first_chunk::<8>().ok_or("a watermark is too short")?;

@@ -37,11 +37,12 @@ pub fn show_report(report: &Report) -> String {
 /// A command in short.
 pub fn show_command(command: &Command) -> String {
     match command {
-        Command::Deploy(deploy) => {
+        Command::Deploy(deploy) | Command::Extend(deploy) => {
+            let kind = if matches!(command, Command::Extend(_)) { "Extend" } else { "Deploy" };
             let from = deploy.restore.as_ref().map(|from| from.id.to_string());
             let tasks: Vec<_> = deploy.stages.iter().flat_map(|stage| &stage.tasks).collect();
             let tasks: Vec<_> = tasks.iter().map(|placed| format!("{}@{}", placed.task, placed.worker)).collect();
-            format!("Deploy {:x} from {from:?}: {}", deploy.generation, tasks.join(" "))
+            format!("{kind} {:x} from {from:?}: {}", deploy.generation, tasks.join(" "))
         }
         other => format!("{other:?}"),
     }

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millstream_api::id::{Epoch, Term};
-use millstream_api::wire::{JobState, RescaleRequest, RescaleStrategy};
+use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy};
 use millstream_runtime::checkpoint::garbage;
 use millstream_runtime::checkpoint::history::{self, StartFrom};
 use millstream_runtime::checkpoint::manifest::Manifest;
@@ -242,20 +242,25 @@ impl World {
             && self.books.epochs >= epochs
         {
             let accepted = self.seats.accepted_rescales;
-            self.ask_rescale(|_| parallelism)?;
+            let strategy = self.options.strategy;
+            self.ask_rescale((strategy, Batching::Auto), |_| parallelism)?;
             self.seats.rescaled_by_script = self.seats.accepted_rescales > accepted;
         }
         self.tell(Event::Tick)
     }
 
     /// Asks for a rescale of all stages.
-    pub fn ask_rescale(&mut self, mut to: impl FnMut(&mut super::rng::Rng) -> u32) -> Result<(), String> {
+    pub fn ask_rescale(
+        &mut self,
+        (strategy, batch): (RescaleStrategy, Batching),
+        mut to: impl FnMut(&mut super::rng::Rng) -> u32,
+    ) -> Result<(), String> {
         let mut stages = BTreeMap::new();
         for stage in &self.shape.stages {
             let most = stage.splits.as_ref().map_or(u32::MAX, |splits| splits.len() as u32);
             stages.insert(stage.name.clone(), to(&mut self.rng).min(most));
         }
-        let request = RescaleRequest { stages, strategy: RescaleStrategy::Restart, generation: None };
+        let request = RescaleRequest { stages, strategy, batch, ..RescaleRequest::default() };
         self.ask(Request::Rescale(request))
     }
 
@@ -299,8 +304,8 @@ impl World {
                 match self.options.plant {
                     Some(Plant::CommitBeforeStored) => self.commit_early(&manifest),
                     Some(Plant::DropCut) => {
-                        // Of a source: its splits are lost.
-                        let at = 0;
+                        // Of a keyed stage: the state of its groups is lost.
+                        let at = manifest.stages.len().min(2) - 1;
                         drop(manifest.stages[at].tasks.pop());
                     }
                     _ => {}

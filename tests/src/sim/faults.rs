@@ -1,6 +1,7 @@
 //! What goes wrong, and when.
 use std::sync::{Arc, Mutex};
 
+use millstream_api::wire::{Batching, RescaleStrategy};
 use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
 use millstream_runtime::coordinator::protocol::Request;
 use millstream_runtime::state::disk::MemoryDisk;
@@ -98,7 +99,8 @@ impl World {
             }
             Kind::Rescale => {
                 let accepted = self.seats.accepted_rescales;
-                self.ask_rescale(|rng| 1 + rng.below(4) as u32)?;
+                let how = self.any_strategy();
+                self.ask_rescale(how, |rng| 1 + rng.below(4) as u32)?;
                 (self.seats.accepted_rescales > accepted, &mut self.plan.done.rescale)
             }
             Kind::Savepoint => {
@@ -108,6 +110,13 @@ impl World {
         };
         *count += u32::from(happened);
         Ok(happened)
+    }
+
+    /// Live ways more often than not.
+    fn any_strategy(&mut self) -> (RescaleStrategy, Batching) {
+        use RescaleStrategy::{AllAtOnce, Incremental, Restart};
+        let strategy = [Incremental, Incremental, Incremental, AllAtOnce, Restart][self.rng.below(5)];
+        (strategy, [Batching::Auto, Batching::Fluid, Batching::Batched][self.rng.below(3)])
     }
 
     fn any_place(&mut self, wanted: impl Fn(&super::node::Node) -> bool) -> Option<usize> {

@@ -6,7 +6,7 @@ use millstream_runtime::checkpoint::store::MemoryCheckpoints;
 use millstream_runtime::clock::Clock;
 use millstream_runtime::coordinator::shape::{Shape, shape};
 use millstream_runtime::job::JobSpec;
-use millstream_runtime::message::{Command, Report as Said};
+use millstream_runtime::message::{Command, Report as Said, live};
 use millstream_runtime::state::disk::MemoryDisk;
 use millstream_runtime::worker::Event;
 use millstream_runtime::worker::task::Step;
@@ -343,6 +343,9 @@ impl World {
         for report in reports {
             if let Said::Metrics { generation, tasks } = &report {
                 self.books.measured(*generation, tasks);
+            }
+            if let Said::Moved { step: live::Step::HandedOver { bytes }, .. } = &report {
+                self.books.moved_state |= *bytes > 100; // More than that there is nothing more to come.
             }
             if let Said::DeployFailed { failure, .. } | Said::TaskFailed { failure, .. } = &report {
                 let shown = failure.message.replace(&self.output.path().display().to_string(), "OUT");

@@ -68,6 +68,7 @@ const PURE: &[&str] = &[
     "operator/src/autoscale",
     "runtime/src/checkpoint/manifest",
     "runtime/src/coordinator/protocol",
+    "runtime/src/rescale",
     "runtime/src/stage",
 ];
 

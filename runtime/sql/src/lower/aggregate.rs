@@ -223,7 +223,8 @@ impl Lowering<'_> {
             needed.push(self.compile(expr, schema, input)?);
             Ok(needed.len() - 1)
         };
-        let argument = match call.params.args.as_slice() {
+        let arguments: Vec<&Expr> = call.params.args.iter().map(unalias).collect();
+        let argument = match arguments.as_slice() {
             [Expr::Literal(value, _)] if function == AggregateFunction::Count && !value.is_null() && !distinct => None,
             [] if function == AggregateFunction::Count => None,
             [argument] => Some(place(argument)?),

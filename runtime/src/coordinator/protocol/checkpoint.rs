@@ -13,11 +13,18 @@ use crate::message::{Command, RestoreFrom};
 impl Coordinator {
     /// Looks after a running job: takes the checkpoint that is due, gives up the one that takes too long.
     pub(super) fn tend(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        self.drive(now_ms, out);
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
         if let Some(round) = &self.round {
             let timeout = i64::try_from(self.config.job.checkpoint_timeout_ms).unwrap_or(i64::MAX);
             if matches!(round.step, Step::Cutting(_)) && now_ms.saturating_sub(round.started_at_ms) > timeout {
                 self.give_up_round(round.epoch, "it took longer than the checkpoint timeout", out);
             }
+            return;
+        }
+        if self.is_in_flux() {
             return;
         }
         let all_ended = self.ended == self.tasks();
@@ -28,9 +35,12 @@ impl Coordinator {
             Some(Intent::Stop { savepoint: false }) => self.cancel(Then::Finish(JobState::Stopped), out),
             Some(Intent::Stop { savepoint: true }) => self.trigger(now_ms, Purpose::Stop, out),
             Some(Intent::Rescale { .. }) => self.trigger(now_ms, Purpose::Rescale, out),
-            None if all_ended => self.trigger(now_ms, Purpose::Final, out),
-            None if due => self.trigger(now_ms, Purpose::Periodic, out),
-            None => {}
+            None if all_ended && self.live.is_none() => self.trigger(now_ms, Purpose::Final, out),
+            None => match self.savepoints_wanted.pop_front() {
+                Some(id) => self.trigger(now_ms, Purpose::Savepoint(id), out),
+                None if due => self.trigger(now_ms, Purpose::Periodic, out),
+                None => {}
+            },
         }
     }
 
@@ -39,7 +49,7 @@ impl Coordinator {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         self.last_round_at_ms = now_ms;
-        self.round = Some(Round::new(epoch, purpose, now_ms, self.tasks()));
+        self.round = Some(Round::new(epoch, purpose, now_ms, self.deployment.clone()));
         self.send_all(|generation| Command::Trigger { generation, epoch }, out);
     }
 
@@ -83,7 +93,7 @@ impl Coordinator {
             created_at_ms: now_ms,
             started_at_ms: self.config.started_at_ms,
             key_groups: self.config.job.key_groups,
-            stages: self.deployment.iter().enumerate().map(stage).collect(),
+            stages: round.deployment.iter().enumerate().map(stage).collect(),
             next_task_id: self.next_task,
             final_: round.purpose == Purpose::Final,
             in_flight: Vec::new(),
@@ -171,6 +181,6 @@ impl Coordinator {
 
     /// Whether a running job may begin something new.
     pub(super) fn is_steady(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.intent.is_none()
+        matches!(self.phase, Phase::Running) && self.intent.is_none() && self.live.is_none()
     }
 }

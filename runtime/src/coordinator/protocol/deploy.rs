@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use super::{Action, Coordinator, Phase};
 use crate::coordinator::place::{self, Before, StageShape};
-use crate::message::{Command, Deploy, Peer, Register};
+use crate::message::{Command, Deploy, Peer, Register, RestoreFrom};
 use millstream_api::id::Generation;
 
 impl Coordinator {
@@ -44,12 +44,24 @@ impl Coordinator {
         self.deployment = stages;
         self.ended.clear();
         self.last_round_at_ms = now_ms;
+        let deploy = self.describe(self.last.as_ref().map(|(_, from)| from.clone()));
+        self.forget_measured();
+        for worker in &hosts {
+            out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
+        }
+        self.phase = Phase::Deploying(hosts);
+    }
+
+    /// The present generation, for those who host its tasks.
+    pub(super) fn describe(&self, restore: Option<RestoreFrom>) -> Deploy {
+        let hosts = place::hosts(&self.deployment);
         let peer = |worker: &Register| Peer {
             name: worker.name.clone(),
             incarnation: worker.incarnation,
             data_address: worker.data_address.clone(),
         };
-        let deploy = Deploy {
+        let workers = self.workers.values().map(|worker| &worker.register);
+        Deploy {
             generation: self.generation,
             term: self.config.term,
             job_id: self.config.job_id,
@@ -57,17 +69,10 @@ impl Coordinator {
             started_at_ms: self.config.started_at_ms,
             fingerprint: self.config.fingerprint,
             prefix: self.config.prefix.clone(),
-            restore: self.last.as_ref().map(|(_, from)| from.clone()),
+            restore,
             stages: self.deployment.clone(),
-            peers: workers.iter().filter(|worker| hosts.contains(&worker.name)).map(peer).collect(),
-        };
-        for worker in self.workers.values_mut() {
-            worker.metrics.clear();
+            peers: workers.filter(|worker| hosts.contains(&worker.name)).map(peer).collect(),
         }
-        for worker in &hosts {
-            out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
-        }
-        self.phase = Phase::Deploying(hosts);
     }
 
     pub(super) fn deployed(&mut self, now_ms: i64, worker: &str, out: &mut Vec<Action>) {

@@ -50,6 +50,8 @@ pub enum Event {
 pub enum Request {
     /// Other parallelisms.
     Rescale(RescaleRequest),
+    /// An end to the rescale under way.
+    CancelRescale,
     /// A savepoint.
     Savepoint,
     /// An end, with a savepoint or not.
@@ -62,7 +64,7 @@ pub enum Request {
 /// What the API is answered.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// The rescale has begun.
+    /// The rescale has begun, or was cancelled.
     Rescale(RescaleStatus),
     /// The savepoint is complete.
     Savepoint(CheckpointStatus),

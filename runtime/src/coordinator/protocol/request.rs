@@ -1,8 +1,9 @@
 //! Requests of people and of the autoscaler.
 use std::collections::BTreeMap;
 
-use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleStatus};
+use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
 
+use super::live::Plan;
 use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Request, Then};
 use crate::coordinator::place::StageShape;
 use crate::coordinator::round::{Purpose, RequestId};
@@ -11,6 +12,7 @@ impl Coordinator {
     pub(super) fn asked(&mut self, now_ms: i64, id: RequestId, request: Request, out: &mut Vec<Action>) {
         let result = match request {
             Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
+            Request::CancelRescale => self.ask_cancel(now_ms, out).map(Some),
             Request::Savepoint => self.ask_savepoint(now_ms, id, out).map(|()| None),
             Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
         };
@@ -24,17 +26,19 @@ impl Coordinator {
     }
 
     fn ask_savepoint(&mut self, now_ms: i64, id: RequestId, out: &mut Vec<Action>) -> Result<(), (u16, String)> {
-        if !self.is_steady() {
+        if !matches!(self.phase, Phase::Running) || self.intent.is_some() {
             return Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text())));
         }
-        if let Some(round) = &mut self.round {
-            if round.purpose == Purpose::Periodic && matches!(round.step, crate::coordinator::round::Step::Cutting(_)) {
-                round.purpose = Purpose::Savepoint(id);
-                return Ok(());
-            }
-            return Err((409, "a checkpoint is just being committed; ask again in a moment".into()));
+        if let Some(round) = &mut self.round
+            && round.purpose == Purpose::Periodic
+            && matches!(round.step, crate::coordinator::round::Step::Cutting(_))
+        {
+            round.purpose = Purpose::Savepoint(id);
+        } else if self.round.is_some() || self.is_in_flux() {
+            self.savepoints_wanted.push_back(id);
+        } else {
+            self.trigger(now_ms, Purpose::Savepoint(id), out);
         }
-        self.trigger(now_ms, Purpose::Savepoint(id), out);
         Ok(())
     }
 
@@ -42,13 +46,14 @@ impl Coordinator {
         match &self.phase {
             Phase::Ended(_) | Phase::Finishing { .. } => Err((409, "the job is already over".into())),
             Phase::Running => {
-                self.fail_rescale();
+                self.fail_rescale("the job was stopped");
+                self.want_less("the job was stopped");
                 self.intent = Some(Intent::Stop { savepoint });
                 Ok(Reply::Stop)
             }
             _ if savepoint => Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text()))),
             _ => {
-                self.fail_rescale();
+                self.fail_rescale("the job was stopped");
                 self.cancel(Then::Finish(JobState::Stopped), out);
                 Ok(Reply::Stop)
             }
@@ -73,25 +78,60 @@ impl Coordinator {
             let names = self.config.stages.iter().map(|stage| stage.name.clone());
             names.zip(numbers.iter().copied()).collect()
         };
+        let target = self.target(request, &to)?;
+        let estimate = self.estimate(request, &target);
         let status = RescaleStatus {
             id: self.rescales.front().map_or(1, |last| last.id + 1),
             strategy: request.strategy,
             from: name(&self.parallelism),
             to: name(&to),
-            state: "running".into(),
             requested_at_ms: now_ms,
-            duration_ms: None,
-            groups_moved: 0,
-            groups_moved_min: 0,
+            estimate: Some(estimate),
+            ..RescaleStatus::default()
         };
-        if to == self.parallelism {
-            let done = RescaleStatus { state: "done".into(), duration_ms: Some(0), ..status };
+        if request.dry_run {
+            let (id, state) = (0, RescaleState::Planned);
+            return Ok(Reply::Rescale(RescaleStatus { id, state, groups_moved_min: estimate.groups_min, ..status }));
+        }
+        let is_restart = request.strategy == RescaleStrategy::Restart;
+        if is_restart && !(request.tables.is_empty() && request.rebalance.is_empty()) {
+            let text = "a restart spreads key groups evenly; owner tables and rebalances need a live strategy";
+            return Err((400, text.into()));
+        }
+        if target.stages == self.deployment {
+            let done = RescaleStatus { state: RescaleState::Done, duration_ms: Some(0), ..status };
             return Ok(Reply::Rescale(done));
+        }
+        let status = RescaleStatus { groups_moved_min: estimate.groups_min, batches: None, ..status };
+        if is_restart {
+            self.intent = Some(Intent::Rescale { to });
+        } else {
+            self.next_task = target.next_task;
+            let (strategy, batching) = (request.strategy, request.batch);
+            self.begin_live(now_ms, Plan { target: target.stages, strategy, batching });
         }
         self.rescales.push_front(status.clone());
         self.rescales.truncate(HISTORY);
-        self.intent = Some(Intent::Rescale { to });
         Ok(Reply::Rescale(status))
+    }
+
+    /// A live rescale stops between two batches. Before its tasks are stopped a restart can be called off; the checkpoint under
+    /// way is as good as any.
+    fn ask_cancel(&mut self, now_ms: i64, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {
+        let nothing = || (409, "no rescale is under way; there is nothing to cancel".to_owned());
+        if self.live.is_some() {
+            self.want_less("cancelled on request");
+            self.drop_batch(now_ms, out);
+            return self.rescales.front().cloned().map(Reply::Rescale).ok_or_else(nothing);
+        }
+        let Some(Intent::Rescale { to }) = &self.intent else { return Err(nothing()) };
+        if *to == self.parallelism {
+            let text =
+                "the rescale has stopped its tasks and is starting them anew; ask for another one when it is done";
+            return Err((409, text.into()));
+        }
+        self.end_rescale(RescaleState::Cancelled, "cancelled on request");
+        self.rescales.front().cloned().map(Reply::Rescale).ok_or_else(nothing)
     }
 
     fn check_parallelism(&self, stage: &StageShape, parallelism: u32) -> Result<(), (u16, String)> {
@@ -117,7 +157,7 @@ impl Coordinator {
         Err((400, refused))
     }
 
-    fn no_such_stage(&self, name: &str) -> String {
+    pub(super) fn no_such_stage(&self, name: &str) -> String {
         let names: Vec<&str> = self.config.stages.iter().map(|stage| stage.name.as_str()).collect();
         format!("there is no stage {name}; the stages are {}", names.join(", "))
     }
@@ -139,7 +179,7 @@ impl Coordinator {
         self.totals.rescales += 1;
         self.totals.groups_moved += u64::from(moved);
         if let Some(status) = self.rescales.front_mut() {
-            status.state = "done".into();
+            status.state = RescaleState::Done;
             status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
             (status.groups_moved, status.groups_moved_min) = (moved, least);
         }
@@ -158,11 +198,15 @@ impl Coordinator {
     }
 
     /// A rescale under way will not be finished.
-    pub(super) fn fail_rescale(&mut self) {
+    pub(super) fn fail_rescale(&mut self, reason: &str) {
+        self.end_rescale(RescaleState::Failed, reason);
+    }
+
+    fn end_rescale(&mut self, state: RescaleState, reason: &str) {
         if self.intent.take_if(|intent| matches!(intent, Intent::Rescale { .. })).is_some()
             && let Some(status) = self.rescales.front_mut()
         {
-            status.state = "failed".into();
+            (status.state, status.reason) = (state, Some(reason.to_owned()));
         }
     }
 

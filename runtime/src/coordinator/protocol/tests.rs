@@ -5,10 +5,12 @@ use super::*;
 use crate::checkpoint::manifest::TaskManifest;
 use crate::coordinator::place;
 use crate::job::Tuning;
+use crate::message::live::Order;
 use crate::message::{Command, Failure, Report};
 use crate::source::Split;
 
 mod disturbed;
+mod measured;
 mod requests;
 
 const TERM: Term = 3;
@@ -32,6 +34,7 @@ fn job() -> JobSpec {
         checkpoint_keep: 2,
         restart_max_failures: 3,
         restart_window_ms: 60_000,
+        answer_timeout_ms: 9_000,
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning: Tuning::default(),
@@ -86,6 +89,9 @@ fn show(action: &Action) -> Option<String> {
             Command::Commit { epoch, .. } => format!("{worker} commit e{epoch}"),
             Command::Abort { epoch, .. } => format!("{worker} abort e{epoch}"),
             Command::Cancel { generation } => format!("{worker} cancel g{}", short(*generation)),
+            Command::Extend(_) => format!("{worker} extend"),
+            Command::Link { .. } => format!("{worker} link"),
+            Command::Order { order, .. } => format!("{worker} {}", show_order(order)),
             Command::Finish { clean } => format!("{worker} finish{}", if *clean { " clean" } else { "" }),
         },
         Action::Store(manifest) => {
@@ -93,7 +99,7 @@ fn show(action: &Action) -> Option<String> {
             format!("store e{}{kind}{}", manifest.epoch, if manifest.savepoint { " savepoint" } else { "" })
         }
         Action::Answer { reply, .. } => match &**reply {
-            Reply::Rescale(status) => format!("answer rescale {} {}", status.id, status.state),
+            Reply::Rescale(status) => format!("answer rescale {} {}", status.id, status.state.name()),
             Reply::Savepoint(status) => format!("answer savepoint e{}", status.epoch),
             Reply::Stop => "answer stop".into(),
             Reply::Refused(status, body) => format!("refuse {status} {}", body.error),
@@ -101,6 +107,19 @@ fn show(action: &Action) -> Option<String> {
         Action::Tell(_) => return None,
         Action::Exit(state) => format!("exit {state:?}"),
     })
+}
+
+fn show_order(order: &Order) -> String {
+    match order {
+        Order::Await(order) => format!("await v{}", order.version),
+        Order::Copy(order) => format!("copy v{}", order.version),
+        Order::Drop { version } => format!("drop v{version}"),
+        Order::Flip { table, .. } => format!("flip v{}", table.version),
+        Order::Give { splits, .. } => format!("give {splits:?}"),
+        Order::Take { splits, .. } => format!("take {} splits", splits.len()),
+        Order::Close { tasks, .. } => format!("close {tasks:?}"),
+        Order::Remove { tasks, .. } => format!("remove {tasks:?}"),
+    }
 }
 
 impl Desk {
@@ -166,6 +185,7 @@ impl Desk {
                 task,
                 worker: deployment[stage].tasks.iter().find(|placed| placed.task == task).unwrap().worker.clone(),
                 groups: deployment[stage].table.groups_of(task),
+                arriving: Vec::new(),
                 store_incarnation: 0,
                 files: Vec::new(),
                 state_bytes: 1,

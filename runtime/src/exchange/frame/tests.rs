@@ -67,13 +67,60 @@ fn some_rows(count: usize) -> Vec<Row> {
 #[test]
 fn control_elements_come_back() {
     let schema = batch(&[]).rows.schema();
-    for element in [Element::Watermark(-5), Element::Barrier(u64::MAX), Element::Marker(3), Element::Idle, Element::End]
-    {
+    let part = |kind, entries| StatePart { version: 7, group: 255, kind, entries: Bytes::from_static(entries) };
+    for element in [
+        Element::Watermark(-5),
+        Element::Barrier(u64::MAX),
+        Element::Marker { version: 3, watermark_ms: i64::MIN },
+        Element::Closing { version: u64::MAX, receivers: Arc::from([3, TaskId::MAX]) },
+        Element::Closing { version: 1, receivers: Arc::from([]) },
+        Element::Opening { version: 4, donors: Arc::from([1]), watermark_ms: -9 },
+        Element::State(part(PartKind::Snapshot, b"some entries")),
+        Element::State(part(PartKind::Changes, b"\0")),
+        Element::State(part(PartKind::Last, b"")),
+        Element::Idle,
+        Element::End,
+    ] {
         assert_eq!(format!("{:?}", round_trip(&element, &schema)), format!("{element:?}"));
     }
     let frame = encode_credit(CHANNEL, 77);
     assert_eq!(Header::parse(frame.first_chunk().unwrap()).unwrap().kind, Kind::Credit);
     assert_eq!(decode_credit(&frame.slice(HEADER_BYTES..)).unwrap(), 77);
+}
+
+#[test]
+fn control_frames_of_another_length_are_refused() {
+    let schema = batch(&[]).rows.schema();
+    let refused = |kind, payload: &[u8]| {
+        let header = Header { kind, channel: CHANNEL, payload_bytes: payload.len() };
+        assert!(decode(&header, Bytes::copy_from_slice(payload), &schema).is_err(), "{kind:?} {payload:?}");
+    };
+    for length in [0, 8, 15, 17] {
+        refused(Kind::Marker, &vec![0; length]);
+    }
+    for length in [0, 7, 9, 11, 13] {
+        refused(Kind::Closing, &vec![0; length]);
+        refused(Kind::Opening, &vec![0; length + 8]);
+    }
+    refused(Kind::Opening, &[0; 8]);
+    for length in [0, 7, 10] {
+        refused(Kind::State, &vec![0; length]);
+    }
+    refused(Kind::State, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 3]);
+    refused(Kind::Credit, &[0; 8]);
+}
+
+#[test]
+fn state_shares_the_memory_of_its_frame_and_has_a_bound() {
+    let mut part = StatePart { version: 1, group: 2, kind: PartKind::Snapshot, entries: Bytes::from(vec![7; 5000]) };
+    let frame = encode(CHANNEL, &Element::State(part.clone())).unwrap();
+    let header = Header::parse(frame.first_chunk().unwrap()).unwrap();
+    let payload = frame.slice(HEADER_BYTES..);
+    let memory = payload.as_ptr_range();
+    let Element::State(got) = decode(&header, payload, &batch(&[]).rows.schema()).unwrap() else { panic!("no state") };
+    assert!(memory.contains(&got.entries.as_ptr()) && got == part);
+    part.entries = Bytes::from(vec![0; PAYLOAD_BYTES_MAX]);
+    assert!(matches!(encode(CHANNEL, &Element::State(part)), Err(Error::TooLong(_))));
 }
 
 #[test]
@@ -103,8 +150,8 @@ fn types_that_cannot_travel_are_refused_by_name() {
 #[test]
 fn another_version_is_refused() {
     let mut frame = encode(CHANNEL, &Element::End).unwrap().to_vec();
-    frame[1] = 2;
-    assert!(matches!(Header::parse(frame.first_chunk().unwrap()), Err(Error::Version(2))));
+    frame[1] = VERSION - 1;
+    assert!(matches!(Header::parse(frame.first_chunk().unwrap()), Err(Error::Version(1))));
 }
 
 fn any_rows() -> impl Strategy<Value = Vec<Row>> {

@@ -1,6 +1,7 @@
 use super::super::Outlet;
 use super::super::tests::{Wakes, channel, rows, schema, values};
 use super::*;
+use crate::batch::{PartKind, StatePart};
 
 fn gate(channels: u32, window: usize, wake: &Arc<Wakes>) -> Arc<Gate> {
     let inlets = (0..channels).map(|from| (channel(from, 9), from as usize, schema())).collect();
@@ -8,8 +9,10 @@ fn gate(channels: u32, window: usize, wake: &Arc<Wakes>) -> Arc<Gate> {
 }
 
 fn outlets(gate: &Arc<Gate>, wake: &Arc<Wakes>) -> Vec<Outlet> {
-    let ids = gate.inlets().iter().map(|inlet| inlet.0);
-    ids.map(|id| Outlet::local(id, Arc::clone(gate), Arc::clone(wake) as Arc<dyn Wake>).unwrap()).collect()
+    let inlets = gate.inlets().into_iter();
+    inlets
+        .map(|(_, (id, ..))| Outlet::local(id, Arc::clone(gate), Arc::clone(wake) as Arc<dyn Wake>).unwrap())
+        .collect()
 }
 
 fn bytes(batch: &Element) -> i64 {
@@ -105,4 +108,84 @@ fn a_channel_is_connected_once() {
     connect(0).unwrap();
     assert!(matches!(connect(0), Err(Error::DuplicateChannel(_))));
     assert!(matches!(connect(4), Err(Error::NoSuchChannel(_))));
+}
+
+fn connect(gate: &Arc<Gate>, id: ChannelId) -> Outlet {
+    Outlet::local(id, Arc::clone(gate), Arc::new(Wakes::default())).unwrap()
+}
+
+#[test]
+fn a_channel_comes_while_others_flow_and_its_number_is_used_again() {
+    let wake = Arc::default();
+    let gate = gate(2, 1 << 10, &wake);
+    let outlets = outlets(&gate, &wake);
+    outlets[0].send(rows([1])).unwrap();
+    assert!(matches!(gate.add((channel(1, 9), 0, schema())), Err(Error::DuplicateChannel(_))));
+    assert_eq!(gate.add((channel(5, 9), 3, schema())).unwrap(), 2);
+    let third = connect(&gate, channel(5, 9));
+    assert_eq!(third.credit(), 1 << 10, "its window is full");
+    outlets[0].send(rows([2])).unwrap();
+    third.send(rows([10])).unwrap();
+    outlets[1].send(Element::End).unwrap();
+    let taken: Vec<_> =
+        std::iter::from_fn(|| gate.take()).map(|(channel, element)| (channel, values(&element))).collect();
+    assert_eq!(taken, [(0, vec![1]), (2, vec![10]), (1, vec![]), (0, vec![2])]);
+    assert_eq!((gate.port(2), gate.inlet(2).0, gate.paced_channels()), (3, channel(5, 9), 3));
+
+    gate.block(1);
+    gate.free(1);
+    gate.free(1);
+    assert!(matches!(gate.channel(channel(1, 9)), Err(Error::NoSuchChannel(_))));
+    assert_eq!(gate.inlets().iter().map(|inlet| inlet.0).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(gate.inlet(1).0, channel(1, 9), "what it was");
+    assert_eq!(gate.add((channel(6, 9), 4, schema())).unwrap(), 1);
+    assert_eq!((gate.port(1), gate.is_blocked(1)), (4, false));
+    connect(&gate, channel(6, 9)).send(rows([20])).unwrap();
+    assert_eq!(gate.take().map(|(channel, element)| (channel, values(&element))), Some((1, vec![20])));
+    assert_eq!(gate.add((channel(7, 9), 0, schema())).unwrap(), 3);
+    assert!(gate.is_empty());
+    gate.close();
+    assert!(matches!(gate.add((channel(8, 9), 0, schema())), Err(Error::Closed)));
+}
+
+#[test]
+fn what_a_freed_channel_held_is_not_the_next_ones() {
+    let wake = Arc::default();
+    let gate = gate(2, 1 << 10, &wake);
+    let outlets = outlets(&gate, &wake);
+    outlets[0].send(rows([1])).unwrap();
+    outlets[0].send(Element::Idle).unwrap();
+    outlets[1].send(rows([2])).unwrap();
+    gate.free(0);
+    assert_eq!((gate.add((channel(5, 9), 0, schema())).unwrap(), gate.len()), (0, 1));
+    assert_eq!(values(&gate.take().unwrap().1), [2]);
+    assert!(gate.take().is_none());
+    assert_eq!(gate.queued_bytes(), 0);
+}
+
+#[test]
+fn a_narrow_gate_keeps_transfer_channels_open() {
+    let wake = Arc::default();
+    let gate = gate(1, 1 << 16, &wake);
+    gate.add((ChannelId::transfer(4, 9), 0, schema())).unwrap();
+    assert_eq!(gate.paced_channels(), 1);
+    gate.open(0);
+    let part = || {
+        let entries = bytes::Bytes::from(vec![0; 1000]);
+        Element::State(StatePart { version: 2, group: 3, kind: PartKind::Snapshot, entries })
+    };
+    let transfer = connect(&gate, ChannelId::transfer(4, 9));
+    let paced = connect(&gate, channel(0, 9));
+    for _ in 0..3 {
+        assert_eq!(transfer.send(part()).unwrap(), 1000);
+        paced.send(rows(0..100)).unwrap();
+    }
+    assert_eq!(transfer.credit(), (1 << 16) - 3000);
+    while gate.take().is_some() {}
+    assert_eq!((transfer.credit(), paced.credit()), (1 << 16, (1 << 16) - 2400));
+    assert_eq!(gate.taken(), (300, 2400), "state parts are no rows");
+    while transfer.credit() > 0 {
+        transfer.send(part()).unwrap();
+    }
+    assert!(matches!(transfer.send(part()), Err(Error::NoCredit(_))));
 }

@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::tests::{Wakes, Wire, channel, rows, schema, values};
 use super::*;
-use crate::batch::Element;
+use crate::batch::{Element, PartKind, StatePart};
 
 fn wake() -> Arc<dyn Wake> {
     Arc::new(Wakes::default())
@@ -82,8 +82,6 @@ fn frames_that_do_not_fit_the_plan_are_errors() {
     hubs[1].receive("a", end(channel(1, 2))).unwrap();
     hubs[1].attach("c", Arc::new(Wire::default())).unwrap();
     assert!(matches!(hubs[1].receive("c", end(channel(1, 2))), Err(Error::DuplicateChannel(_))));
-    let grant = frame::encode_credit(channel(1, 2), 5);
-    assert!(matches!(hubs[1].receive("a", grant), Err(Error::NoSuchChannel(_))));
     assert!(matches!(hubs[1].receive("a", end(channel(1, 2)).slice(..9)), Err(Error::Frame(_))));
     assert!(matches!(hubs[1].receive("a", [&end(channel(1, 2))[..], &[0]].concat().into()), Err(Error::Frame(_))));
 }
@@ -104,4 +102,65 @@ fn a_loss_is_reported_once_and_not_after_the_end() {
     assert_eq!(*lock(&lost), ["a: cable"]);
     assert_eq!(wires.map(|wire| wire.closed.load(Ordering::Relaxed)), [1, 1]);
     assert!(matches!(hub.attach("b", Arc::new(Wire::default())), Err(Error::Closed)));
+}
+
+#[test]
+fn a_channel_is_added_to_a_gate_that_is_in_use_and_forgotten_with_its_task() {
+    let (hubs, wires, gate, outlet, _) = pair(2000);
+    outlet.send(rows([1])).unwrap();
+    assert_eq!(hubs[1].add_inlet(&gate, (channel(5, 2), 1, schema())).unwrap(), 1);
+    assert!(matches!(hubs[1].add_inlet(&gate, (channel(5, 2), 1, schema())), Err(Error::DuplicateChannel(_))));
+    let added = hubs[0].outlet(channel(5, 2), Some("b"), wake()).unwrap();
+    added.send(rows(0..200)).unwrap();
+    added.send(Element::End).unwrap();
+    while wires[0].carry("a", &hubs[1]) {}
+    let taken: Vec<_> =
+        std::iter::from_fn(|| gate.take()).map(|(channel, element)| (channel, values(&element).len())).collect();
+    assert_eq!(taken, [(0, 1), (1, 200), (1, 0)]);
+
+    gate.free(1);
+    hubs.iter().for_each(|hub| hub.forget_task(5));
+    assert!(wires[1].carry("b", &hubs[0]), "a grant for the channel that is gone");
+    outlet.send(rows([2])).unwrap();
+    assert!(wires[0].carry("a", &hubs[1]), "the other channel goes on");
+    assert_eq!(values(&gate.take().unwrap().1), [2]);
+    let late = |task| frame::encode(channel(task, 2), &Element::Idle).unwrap();
+    hubs[1].receive("a", late(5)).unwrap();
+    assert!(gate.take().is_none(), "what was on its way from a task that is gone");
+    assert!(matches!(hubs[1].receive("a", late(6)), Err(Error::NoSuchChannel(_))));
+    // Both ends may have it again.
+    assert_eq!(hubs[1].add_inlet(&gate, (channel(5, 2), 1, schema())).unwrap(), 1);
+    let again = hubs[0].outlet(channel(5, 2), Some("b"), wake()).unwrap();
+    assert_eq!(again.credit(), 2000);
+    hubs[0].forget_channel(channel(5, 2));
+    hubs[0].outlet(channel(5, 2), Some("b"), wake()).unwrap();
+    assert!(matches!(hubs[0].outlet(channel(1, 2), Some("b"), wake()), Err(Error::DuplicateChannel(_))));
+}
+
+#[test]
+fn state_crosses_on_credit() {
+    let (hubs, wires, gate, _, _) = pair(2000);
+    hubs[1].add_inlet(&gate, (ChannelId::transfer(1, 2), 0, schema())).unwrap();
+    let outlet = hubs[0].outlet(ChannelId::transfer(1, 2), Some("b"), wake()).unwrap();
+    let entries = Bytes::from(vec![9; 3000]);
+    let part = StatePart { version: 4, group: 17, kind: PartKind::Changes, entries };
+    assert!(outlet.send(Element::State(part.clone())).unwrap() > 3000);
+    assert!(matches!(outlet.send(Element::State(part.clone())), Err(Error::NoCredit(_))));
+    assert!(wires[0].carry("a", &hubs[1]));
+    let Some((1, Element::State(got))) = gate.take() else { panic!("no state") };
+    assert_eq!(got, part);
+    assert!(wires[1].carry("b", &hubs[0]));
+    assert_eq!(outlet.credit(), 2000);
+}
+
+#[test]
+fn a_peer_that_is_detached_is_not_lost() {
+    let (hub, lost) = hub(100);
+    let wire = Arc::new(Wire::default());
+    hub.attach("a", Arc::clone(&wire) as Arc<dyn Link>).unwrap();
+    hub.detach("a");
+    hub.detach("a");
+    hub.lost("a", "it closed the connection");
+    assert_eq!((lock(&lost).len(), wire.closed.load(Ordering::Relaxed), hub.is_attached("a")), (0, 1, false));
+    hub.attach("a", Arc::new(Wire::default())).unwrap();
 }

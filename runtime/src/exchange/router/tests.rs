@@ -2,6 +2,9 @@ use super::super::tests::{Wakes, batch, channel, hash_on_value, schema, values};
 use super::super::{Gate, Wake};
 use super::*;
 
+mod random;
+mod switch;
+
 fn gates(count: u32, window: usize) -> Vec<Arc<Gate>> {
     let wake = || Arc::new(Wakes::default()) as Arc<dyn Wake>;
     (0..count).map(|to| Gate::new(to, vec![(channel(0, to), 0, schema())], window, wake())).collect()
@@ -95,18 +98,19 @@ fn a_switch_marks_where_the_next_table_begins() {
     let mut router = router(hash_on_value(), &gates, 1000);
     let table = OwnerTable::initial(&[0, 1, 2], 64).rebalance_sticky(&[0, 1]);
     router.push(batch(0..100)).unwrap();
+    router.flush().unwrap();
     router.switch(&table).unwrap();
     router.push(batch(0..100)).unwrap();
     router.flush().unwrap();
     let elements: Vec<_> = gates.iter().map(|gate| take_all(gate)).collect();
     for (task, elements) in elements.iter().enumerate().take(2) {
-        let [Element::Rows(_), Element::Marker(2), Element::Rows(after)] = &elements[..] else {
+        let [Element::Rows(_), Element::Marker { version: 2, .. }, Element::Rows(after)] = &elements[..] else {
             panic!("{elements:?}")
         };
         let groups = after.groups.as_ref().expect("keyed");
         assert!(groups.iter().all(|group| table.owners[usize::from(*group)] == task as u32));
     }
-    assert!(matches!(elements[2][..], [Element::Rows(_), Element::Marker(2)]));
+    assert!(matches!(elements[2][..], [Element::Rows(_), Element::Marker { version: 2, .. }]));
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Field, Float64Type, Int8Type, Schema, TimeUnit, TimestampMillisecondType,
+    DataType, Decimal128Type, Field, Float64Type, Int8Type, Int32Type, Schema, TimeUnit, TimestampMillisecondType,
 };
 use arrow::util::display::array_value_to_string;
 
 use super::*;
+use crate::source::testing;
 
 const START_MS: i64 = 1_000_000;
 
@@ -171,5 +172,30 @@ fn error_texts() {
         table.schema = Arc::new(Schema::clone(&table.schema).with_metadata(declared.into()));
         let error = Datagen.validate(&table).unwrap_err();
         assert_eq!(error.to_string(), format!("table \"t\": {expected}"));
+    }
+}
+
+#[test]
+fn splits_move_between_tasks_without_loss() {
+    let table = all_types();
+    let line = |rows: &RecordBatch, row| {
+        rows.columns().iter().map(|column| array_value_to_string(column, row).unwrap()).collect::<Vec<_>>().join("|")
+    };
+    let one = read(&table, Datagen.splits(&table).unwrap());
+    for seed in 0..20 {
+        let open =
+            |splits| Datagen.open(&table, splits, &Context { job_started_at_ms: START_MS, batch_rows: 40 }).unwrap();
+        let (read, _) = testing::read_by_two(&open, Datagen.splits(&table).unwrap(), seed, START_MS);
+        let mut next: Vec<usize> = (0..257).collect();
+        for read in &read {
+            for row in 0..read.rows.num_rows() {
+                let number = (read.rows.column(0).as_primitive::<Int32Type>().value(row) + 5) as usize;
+                assert_eq!(number, next[number % 257], "seed {seed}");
+                next[number % 257] += 257;
+                assert_eq!(line(&read.rows, row), line(&one, number), "seed {seed}");
+            }
+        }
+        assert!(next.iter().all(|next| *next >= 1000), "seed {seed}: rows are lost");
+        assert!(read.iter().any(|read| read.task == 1), "seed {seed}: nothing has moved");
     }
 }

@@ -8,7 +8,7 @@ use super::{OnError, Range, Table, unreadable};
 use crate::format::columns::Rows;
 use crate::format::csv::{self, Layout};
 use crate::format::{Format, json};
-use crate::source::{Error, Poll, Source, Split};
+use crate::source::{Error, Poll, Source, Split, twice};
 
 pub struct Reader {
     table: Table,
@@ -22,28 +22,40 @@ pub struct Reader {
 }
 
 struct Open {
-    /// Index in `splits`.
-    index: usize,
+    /// Which split.
+    id: u32,
     range: Range,
     records: Records,
     layout: Option<Layout>,
 }
 
 impl Reader {
-    pub fn open(table: Table, mut splits: Vec<Split>, batch_rows: usize) -> Result<Self, Error> {
-        splits.sort_by_key(|split| split.id);
-        let dead_letter = match (&table.on_error, splits.first()) {
-            (OnError::DeadLetter(folder), Some(first)) => Some(DeadLetter::new(folder, &table.name, first.id)),
-            _ => None,
-        };
+    pub fn open(table: Table, splits: Vec<Split>, batch_rows: usize) -> Result<Self, Error> {
         // Invariant: `Table::read` has refused columns that cannot be read.
         let unreadable = || Error::User(format!("table \"{}\": a column cannot be read from text", table.name));
         let rows = Rows::new(table.schema.clone()).ok_or_else(unreadable)?;
-        Ok(Self { splits, open: None, rows, batch_rows: batch_rows.max(1), bad_records: 0, dead_letter, table })
+        let mut reader = Self {
+            table,
+            splits: Vec::new(),
+            open: None,
+            rows,
+            batch_rows: batch_rows.max(1),
+            bad_records: 0,
+            dead_letter: None,
+        };
+        reader.take(splits)?;
+        Ok(reader)
     }
 
-    fn open_split(&self, index: usize) -> Result<Open, Error> {
-        let split = &self.splits[index];
+    /// Dead letters go to a file that no other task writes as long as this one has the splits it has now.
+    fn address_letters(&mut self) {
+        self.dead_letter = match (&self.table.on_error, self.splits.first()) {
+            (OnError::DeadLetter(folder), Some(first)) => Some(DeadLetter::new(folder, &self.table.name, first.id)),
+            _ => None,
+        };
+    }
+
+    fn open_split(&self, split: &Split) -> Result<Open, Error> {
         let foreign = || Error::User(format!("table \"{}\": split {} is of another table", self.table.name, split.id));
         let range: Range = serde_json::from_value(split.descriptor.clone()).map_err(|_| foreign())?;
         let position = match &split.position {
@@ -54,7 +66,7 @@ impl Reader {
         let mut head = BufReader::new(File::open(&range.path).map_err(failed)?);
         let (first, layout) = self.table.layout(&range.path, &mut head)?;
         let records = Records::open(range.clone(), position, first, self.table.multiline).map_err(failed)?;
-        Ok(Open { index, range, records, layout })
+        Ok(Open { id: split.id, range, records, layout })
     }
 
     /// Reads until the batch is full or the split ends; whether it ended.
@@ -95,8 +107,8 @@ impl Source for Reader {
     fn poll(&mut self, _now_ms: i64) -> Result<Poll, Error> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => match self.splits.iter().position(|split| !split.finished) {
-                Some(index) => self.open_split(index)?,
+            None => match self.splits.iter().find(|split| !split.finished) {
+                Some(split) => self.open_split(split)?,
                 None => return Ok(Poll::End),
             },
         };
@@ -113,11 +125,13 @@ impl Source for Reader {
                 break (rows, ended);
             }
         };
-        let split = &mut self.splits[open.index];
-        split.position = open.records.position().into();
-        let id = split.id;
-        if rows.num_rows() == 0 && ended {
-            split.finished = true;
+        let id = open.id;
+        let finished = rows.num_rows() == 0 && ended;
+        if let Some(split) = self.splits.iter_mut().find(|split| split.id == id) {
+            split.position = open.records.position().into();
+            split.finished = finished;
+        }
+        if finished {
             return Ok(Poll::Finished { split: id });
         }
         self.open = Some(open);
@@ -126,6 +140,24 @@ impl Source for Reader {
 
     fn splits(&self) -> Vec<Split> {
         self.splits.clone()
+    }
+
+    /// Every poll gives all rows it has read: between two of them the position says it all.
+    fn give(&mut self, splits: &[u32]) -> Vec<Split> {
+        let given = self.splits.extract_if(.., |split| splits.contains(&split.id)).collect();
+        self.open.take_if(|open| splits.contains(&open.id));
+        self.address_letters();
+        given
+    }
+
+    fn take(&mut self, mut splits: Vec<Split>) -> Result<(), Error> {
+        self.splits.append(&mut splits);
+        self.splits.sort_by_key(|split| split.id);
+        if let Some(pair) = self.splits.windows(2).find(|pair| pair[0].id == pair[1].id) {
+            return Err(twice(pair[0].id));
+        }
+        self.address_letters();
+        Ok(())
     }
 
     fn bad_records(&self) -> u64 {

@@ -11,7 +11,7 @@ use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::{DECLARED_COLUMNS, Poll, Source};
+use crate::source::{DECLARED_COLUMNS, Poll, Source, testing};
 
 fn table(path: &Path, schema: SchemaRef, more: &[(&str, &str)]) -> TableSpec {
     let mut options: BTreeMap<String, String> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -293,4 +293,91 @@ fn error_texts() {
         assert!(matches!(error, Error::User(_)));
         assert_eq!(error.to_string(), format!("table \"t\": {expected}"));
     }
+}
+
+fn by_split(read: impl IntoIterator<Item = (u32, RecordBatch)>) -> BTreeMap<u32, Vec<String>> {
+    let mut splits: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for (split, rows) in read {
+        splits.entry(split).or_default().extend(lines(&rows));
+    }
+    splits
+}
+
+/// Lines of malformed records put aside, from all files of the folder, sorted; and the number of files.
+fn put_aside(folder: &Path) -> (Vec<u64>, usize) {
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut lines: Vec<u64> = vec![];
+    for file in &files {
+        let letter = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["line"].as_u64().unwrap();
+        lines.extend(fs::read_to_string(file).unwrap().lines().map(letter));
+    }
+    lines.sort_unstable();
+    (lines, files.len())
+}
+
+#[test]
+fn splits_move_between_tasks_without_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("in")).unwrap();
+    let line = |id: usize| if id % 9 == 4 { format!("{id}?,bad\n") } else { format!("{id},name {id}\n") };
+    for (file, ids) in [("a", 0..150), ("b", 150..151), ("c", 151..400)] {
+        fs::write(at("in").join(file), format!("id,name\n{}", ids.map(line).collect::<String>())).unwrap();
+    }
+    let aside = at("aside");
+    let more = [("csv.header", "true"), ("on-error", "dead-letter"), ("dead-letter.path", aside.to_str().unwrap())];
+    let mut files_seen = 0;
+    for seed in 0..20 {
+        let size = if seed % 2 == 0 { "300" } else { "700" };
+        let table = table(&at("in"), id_and_name(), &[&more[..], &[("split-size", size)]].concat());
+        let splits = Filesystem.splits(&table).unwrap();
+        let mut one = open(&table, splits.clone(), 7);
+        let mut expected = vec![];
+        loop {
+            match one.poll(0).unwrap() {
+                Poll::Rows { rows, split } => expected.push((split.unwrap(), rows)),
+                Poll::Finished { .. } => {}
+                Poll::Pending { .. } | Poll::End => break,
+            }
+        }
+        let (bad_lines, _) = put_aside(&aside);
+        fs::remove_dir_all(&aside).unwrap();
+        let (read, tasks) = testing::read_by_two(&|splits| open(&table, splits, 3), splits, seed, 0);
+        assert!(read.iter().any(|read| read.task == 1), "seed {seed}: nothing has moved");
+        let read = read.into_iter().map(|read| (read.split.unwrap(), read.rows));
+        assert_eq!(by_split(read), by_split(expected), "seed {seed}");
+        let bad = tasks.iter().map(|task| task.bad_records()).sum::<u64>();
+        assert_eq!(bad, one.bad_records());
+        let (lines, files) = put_aside(&aside);
+        assert_eq!(lines, bad_lines, "seed {seed}: dead letters are lost or written twice");
+        files_seen = files_seen.max(files);
+        fs::remove_dir_all(&aside).unwrap();
+    }
+    assert!(files_seen > 1, "both tasks put records aside");
+}
+
+#[test]
+fn a_task_without_splits_reads_none_and_gets_some_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.csv");
+    fs::write(&path, "1,a\n2,b\nx\n3,c\n4,d\n").unwrap();
+    let aside = folder.path().join("aside");
+    let more = [("split-size", "8"), ("on-error", "dead-letter"), ("dead-letter.path", aside.to_str().unwrap())];
+    let table = table(&path, id_and_name(), &more);
+    let (mut first, mut second) = (open(&table, Filesystem.splits(&table).unwrap(), 1), open(&table, vec![], 10));
+    assert!(matches!(second.poll(0).unwrap(), Poll::End));
+    assert!(matches!(first.poll(0).unwrap(), Poll::Rows { rows, .. } if lines(&rows) == ["1|a"]));
+    let given = first.give(&[0, 1, 2, 7]);
+    assert_eq!(given.iter().map(|split| split.position.as_u64()).collect::<Vec<_>>(), [Some(4), None, None]);
+    assert!(matches!(first.poll(0).unwrap(), Poll::End));
+    assert!(first.splits().is_empty() && first.active_splits().is_empty());
+    second.take(given).unwrap();
+    let again = second.splits();
+    let rest = drain(second.as_mut()).unwrap();
+    assert_eq!(rest.iter().flat_map(lines).collect::<Vec<_>>(), ["2|b", "3|c", "4|d"]);
+    assert_eq!(put_aside(&aside).0, [3], "a task that began without splits has somewhere to put dead letters");
+    assert!(second.splits().iter().all(|split| split.finished));
+    first.take(second.give(&[0, 1])).unwrap();
+    assert!(matches!(first.poll(0).unwrap(), Poll::End), "finished splits travel as finished");
+    assert!(second.take(again).unwrap_err().to_string().contains("split 2 is read by this task already"));
 }

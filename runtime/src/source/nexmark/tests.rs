@@ -7,6 +7,7 @@ use arrow::util::display::array_value_to_string;
 
 use super::model::Prices;
 use super::*;
+use crate::source::testing;
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -193,4 +194,67 @@ fn wrong_columns_are_user_errors() {
         text(&wrong),
         "table \"t\": column \"when\": a nexmark 'bid' table has only auction, bidder, price, channel, url, extra, dateTime"
     );
+}
+
+/// Numbers of events made at 1000 a second of event time.
+fn numbers(rows: &arrow::array::RecordBatch) -> Vec<u64> {
+    let times = rows.column(0).as_primitive::<TimestampMillisecondType>().values();
+    times.iter().map(|at_ms| (at_ms - model::date_time_ms(0, 1000)) as u64).collect()
+}
+
+#[test]
+fn splits_move_between_tasks_without_loss() {
+    let events = [("nexmark.event-rate", "1000"), ("nexmark.events", "20000")];
+    let paced = [&events[..], &[("nexmark.rate", "2000 for 1s, 9000 for 1s, 0 for 1s, 20000")]].concat();
+    for seed in 0..10 {
+        let table = table("all", &["dateTime"], if seed % 2 == 0 { &paced } else { &events });
+        let open = |splits| open(&table, splits, 150);
+        let (read, _) = testing::read_by_two(&open, Nexmark.splits(&table).unwrap(), seed, START_MS);
+        let mut next: Vec<u64> = (0..257).collect();
+        for read in &read {
+            let numbers = numbers(&read.rows);
+            assert!(numbers.is_sorted(), "seed {seed}: a batch is not merged");
+            for number in numbers {
+                let split = (number % 257) as usize;
+                assert_eq!(number, next[split], "seed {seed}");
+                next[split] += 257;
+            }
+        }
+        assert!(next.iter().all(|next| (20_000..20_257).contains(next)), "seed {seed}: rows are lost");
+        assert!(read.iter().any(|read| read.task == 1), "seed {seed}: nothing has moved");
+    }
+}
+
+#[test]
+fn what_is_behind_is_read_first() {
+    let table = table("all", &["dateTime"], &[("nexmark.event-rate", "1000"), ("nexmark.rate", "100000")]);
+    let (even, odd) = Nexmark.splits(&table).unwrap().into_iter().partition(|split| split.id % 2 == 0);
+    let (mut ahead, mut behind) = (open(&table, even, 100), open(&table, odd, 100));
+    let next = |source: &mut dyn Source| match source.poll(START_MS + 100).unwrap() {
+        Poll::Rows { rows, .. } => numbers(&rows),
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..20 {
+        next(ahead.as_mut());
+    }
+    let last = next(behind.as_mut()).pop().unwrap();
+    // The one that is ahead is caught up and rests, but not any longer.
+    while let Poll::Rows { .. } = ahead.poll(START_MS + 100).unwrap() {}
+    let given = behind.give(&(0..257).collect::<Vec<_>>());
+    assert_eq!(given.len(), 128);
+    assert!(matches!(behind.poll(START_MS + 200).unwrap(), Poll::End));
+    assert_eq!((behind.lag_records(START_MS + 200), behind.offered_per_s(START_MS + 200)), (Some(0), Some(0.0)));
+    let lag = ahead.lag_records(START_MS + 100).unwrap();
+    ahead.take(given).unwrap();
+    let mut read = next(ahead.as_mut());
+    assert!(read[0] > last && read[0] <= last + 4, "{} after {last}", read[0]);
+    assert!(ahead.lag_records(START_MS + 100).unwrap() > lag);
+    assert_eq!(ahead.offered_per_s(START_MS + 100), Some(100_000.0));
+    while let Poll::Rows { rows, .. } = ahead.poll(START_MS + 200).unwrap() {
+        read.extend(numbers(&rows));
+    }
+    assert!(read.is_sorted());
+    assert_eq!(read.last(), Some(&19_999), "and then the rest");
+    let again = ahead.splits().split_off(256);
+    assert!(ahead.take(again).unwrap_err().to_string().contains("split 256 is read by this task already"));
 }

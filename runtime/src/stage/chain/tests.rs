@@ -6,12 +6,16 @@ use arrow::datatypes::{DataType, SchemaRef};
 use millstream_api::id::KeyGroup;
 use millstream_sql::Expr;
 use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind, OpSpec, TableSpec, WindowSpec, WindowTime};
+use proptest::prelude::*;
 
 use super::{Chain, ChainInput, Env, Item, Registration};
 use crate::batch::Batch;
-use crate::stage::testing::{entries, ints, op_spec, rows_of, schema, store, time, times};
+use crate::stage::testing::moving::{Event, World, event};
+use crate::stage::testing::{GROUPS, entries, ints, op_spec, rows_of, schema, store, time, times};
 use crate::stage::{Error, Flow};
 use crate::state::Store;
+
+mod splits;
 
 fn input() -> SchemaRef {
     schema(&[("key", DataType::Int64), ("time", time())])
@@ -181,6 +185,7 @@ fn an_idle_split_lets_go_until_it_has_rows_again() {
     task.push(&[(1, 35)], Some(1));
     task.push(&[(1, 50)], Some(1));
     assert!(task.drain().is_empty(), "split 0 is at 30");
+    task.call(|chain, env| chain.tick(6_100, env)).unwrap();
     task.call(|chain, env| chain.tick(9_000, env)).unwrap();
     assert_eq!(task.drain(), ["idle"]);
     task.push(&[(1, 60)], Some(0));
@@ -235,4 +240,63 @@ fn groups_pass_projections_and_filters() {
     assert_eq!(batch.groups.as_deref(), Some(&[5, 8][..]));
     assert_eq!(batch.kinds.as_deref(), Some(&[0, 3][..]));
     assert_eq!(batch.rows.column(0), &ints(vec![Some(1), Some(4)]));
+}
+
+/// Windows assigned by one op and counted by the next, whose results a third one filters.
+fn assign_and_count() -> Vec<OpSpec> {
+    let bounds = [("window_start", time()), ("window_end", time()), ("window_time", time())];
+    let assigned = schema(&[&[("key", DataType::Int64), ("time", time())], &bounds[..]].concat());
+    let counted = schema(&[&[("key", DataType::Int64), ("count", DataType::Int64)], &bounds[..]].concat());
+    let window = WindowSpec { size_ms: 12, slide_ms: 4, offset_ms: 0 };
+    let attached = WindowTime::Attached { start: 2, end: 3 };
+    let columns = ["count", "window_end", "key"].map(|name| (name, counted.index_of(name).unwrap()));
+    let exprs = columns.iter().map(|(name, column)| Expr::column(name, *column)).collect();
+    let shown = schema(&[("count", DataType::Int64), ("window_end", time()), ("key", DataType::Int64)]);
+    vec![
+        spec("assign", OpKind::AssignWindows { window, rowtime: 1 }, &assigned),
+        spec(
+            "count",
+            OpKind::WindowAggregate { time: attached, keys: vec![0], aggregates: vec![count(None)] },
+            &counted,
+        ),
+        spec("show", OpKind::Project { exprs }, &shown),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn groups_move_through_all_ops(
+        events in prop::collection::vec(event(prop::collection::vec((0i64..9, 0i64..50), 1..12)), 1..40),
+        cache_bytes in prop::sample::select(vec![0, 600, 1 << 20]),
+    ) {
+        let chain_input = ChainInput { schema: input(), schema2: None, updating: [false, false] };
+        let mut world = World::new(assign_and_count(), chain_input, cache_bytes);
+        for event in &events {
+            let Event::Rows(rows) = event else {
+                world.step(event);
+                continue;
+            };
+            let columns = vec![
+                ints(rows.iter().map(|row| Some(row.0)).collect()),
+                times(rows.iter().map(|row| Some(row.1)).collect()),
+            ];
+            let groups = Some(rows.iter().map(|row| row.0 as KeyGroup % GROUPS).collect());
+            world.push(0, &Batch { groups, ..Batch::inserts(RecordBatch::try_new(input(), columns).unwrap()) });
+        }
+        let [moved, rested] = world.end().map(|said| said.sorted());
+        prop_assert_eq!(moved, rested);
+    }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "groups that have left before")]
+fn a_group_cannot_leave_twice() {
+    let mut task = Task::new(&two_aggregates());
+    task.call(|chain, env| chain.disown(&[1], env)).unwrap();
+    task.call(|chain, env| chain.adopt(&[1], env)).unwrap();
+    task.call(|chain, env| chain.disown(&[1], env)).unwrap();
+    _ = task.call(|chain, env| chain.disown(&[1], env));
 }

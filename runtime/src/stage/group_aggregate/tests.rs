@@ -7,6 +7,7 @@ use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind};
 use proptest::prelude::*;
 
 use crate::batch::{Batch, ChangeKind};
+use crate::stage::testing::moving::{Event, World, event};
 use crate::stage::testing::{GROUPS, Plan, Stage, entries, ints, op_spec, rows_of, schema, texts};
 
 type Row = (Option<i64>, Option<i64>);
@@ -19,10 +20,15 @@ enum Step {
     Rescale(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Rows added, and which of those that are there are taken back.
+fn changes() -> impl Strategy<Value = (Vec<Row>, Vec<usize>)> {
     let row = (prop::option::weighted(0.9, 0i64..6), prop::option::weighted(0.8, -4i64..4));
+    (prop::collection::vec(row, 1..12), prop::collection::vec(0usize..100, 0..12))
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (prop::collection::vec(row, 1..12), prop::collection::vec(0usize..100, 0..12)).prop_map(|(a, b)| Step::Rows(a, b)),
+        6 => changes().prop_map(|(added, taken)| Step::Rows(added, taken)),
         1 => Just(Step::Barrier),
         1 => (1usize..4).prop_map(Step::Rescale),
     ]
@@ -89,30 +95,35 @@ fn fold(table: &mut BTreeMap<String, Vec<String>>, output: &[Batch]) -> Result<(
     Ok(())
 }
 
+/// Adds rows to those that are there, and takes some back.
+fn batch(live: &mut Vec<Row>, added: &[Row], taken: &[usize], retracting: bool) -> Batch {
+    let mut rows: Vec<(Row, ChangeKind)> = added.iter().map(|row| (*row, ChangeKind::Insert)).collect();
+    live.extend(added);
+    for which in taken.iter().filter(|_| retracting) {
+        if !live.is_empty() {
+            let kind = if which % 2 == 0 { ChangeKind::Delete } else { ChangeKind::UpdateBefore };
+            rows.push((live.swap_remove(which % live.len()), kind));
+        }
+    }
+    let columns = vec![
+        ints(rows.iter().map(|row| row.0.0).collect()),
+        ints(rows.iter().map(|row| row.0.1).collect()),
+        texts(rows.iter().map(|row| text(row.0.1)).collect()),
+    ];
+    let kinds = retracting.then(|| rows.iter().map(|row| row.1 as u8).collect());
+    let group = |row: &(Row, _)| row.0.0.map_or(0, |key| key as KeyGroup % GROUPS);
+    let groups = Some(rows.iter().map(group).collect());
+    Batch { kinds, groups, ..Batch::inserts(RecordBatch::try_new(input(), columns).unwrap()) }
+}
+
 fn check(steps: &[Step], retracting: bool, cache_bytes: usize) -> Result<(), TestCaseError> {
     let mut stage = Stage::new(plan(retracting, cache_bytes), 2);
     let (mut live, mut table) = (Vec::<Row>::new(), BTreeMap::new());
     for step in steps {
         match step {
             Step::Rows(added, taken) => {
-                let mut rows: Vec<(Row, ChangeKind)> = added.iter().map(|row| (*row, ChangeKind::Insert)).collect();
-                live.extend(added);
-                for which in taken.iter().filter(|_| retracting) {
-                    if !live.is_empty() {
-                        let kind = if which % 2 == 0 { ChangeKind::Delete } else { ChangeKind::UpdateBefore };
-                        rows.push((live.swap_remove(which % live.len()), kind));
-                    }
-                }
-                let columns = vec![
-                    ints(rows.iter().map(|row| row.0.0).collect()),
-                    ints(rows.iter().map(|row| row.0.1).collect()),
-                    texts(rows.iter().map(|row| text(row.0.1)).collect()),
-                ];
-                let kinds: Vec<u8> = rows.iter().map(|row| row.1 as u8).collect();
-                let group = |row: &(Row, _)| row.0.0.map_or(0, |key| key as KeyGroup % GROUPS);
-                let groups: Vec<KeyGroup> = rows.iter().map(group).collect();
-                let batch = RecordBatch::try_new(input(), columns).unwrap();
-                stage.push(0, &batch, retracting.then_some(&kinds), &groups);
+                let Batch { rows, kinds, groups, .. } = batch(&mut live, added, taken, retracting);
+                stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
             }
             Step::Barrier => stage.finish(),
             Step::Rescale(tasks) => stage.rescale(*tasks),
@@ -142,4 +153,66 @@ proptest! {
     ) {
         check(&steps, retracting, cache_bytes)?;
     }
+
+    #[test]
+    fn groups_that_move_leave_no_trace_in_the_changelog(
+        events in prop::collection::vec(event(changes()), 1..40),
+        retracting in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 1200, 1 << 20]),
+    ) {
+        let mut world = World::of(plan(retracting, cache_bytes));
+        let mut live = Vec::new();
+        for event in &events {
+            match event {
+                Event::Rows((added, taken)) => world.push(0, &batch(&mut live, added, taken, retracting)),
+                other => world.step(other),
+            }
+        }
+        let [moved, rested] = world.end().map(|said| said.by_key(0));
+        prop_assert_eq!(moved, rested);
+    }
+}
+
+#[test]
+fn a_group_that_comes_back_is_looked_up_and_no_other_is() {
+    let mut stage = Stage::new(plan(true, 1 << 20), 1);
+    let mut live = Vec::new();
+    let mut push = |stage: &mut Stage, rows: &[Row]| {
+        let Batch { rows, kinds, groups, .. } = batch(&mut live, rows, &[], true);
+        stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
+        stage.tasks[0].drain()
+    };
+    push(&mut stage, &[(Some(1), Some(5)), (Some(2), Some(6)), (Some(3), Some(7))]);
+    let entries = stage.tasks[0].disown(&[1, 3]);
+    assert_eq!(entries.len(), 2, "all that was dirty has been written");
+    assert!(stage.tasks[0].drain().is_empty());
+    stage.finish();
+    assert_eq!(stage.tasks[0].store.group_bytes(1).unwrap(), 0, "what has left is not written again");
+    stage.tasks[0].adopt(&[1, 3], entries);
+    let before = stage.tasks[0].reads();
+    push(&mut stage, &[(Some(2), Some(8)), (Some(4), Some(9))]);
+    assert_eq!(stage.tasks[0].reads(), before, "the store is asked about groups that stayed");
+    assert_eq!(push(&mut stage, &[(Some(1), Some(1))])[0], "UpdateBefore 1,1,5,5,t5,5,1");
+    assert_eq!(stage.tasks[0].reads(), before + 1);
+    push(&mut stage, &[(Some(1), Some(1))]);
+    assert_eq!(stage.tasks[0].reads(), before + 1, "a key is looked up once");
+}
+
+#[test]
+fn what_groups_left_behind_goes_before_the_cache_does() {
+    // A key takes about 180 bytes: 300 fit, 400 do not, 250 do.
+    let mut stage = Stage::new(plan(false, 60_000), 1);
+    let push = |stage: &mut Stage, keys: Vec<i64>| {
+        let rows: Vec<Row> = keys.into_iter().map(|key| (Some(key), Some(1))).collect();
+        let Batch { rows, groups, .. } = batch(&mut Vec::new(), &rows, &[], false);
+        stage.push(0, &rows, None, &groups.unwrap());
+    };
+    push(&mut stage, (0..300).collect());
+    stage.tasks[0].disown(&[1, 3, 5, 7]);
+    push(&mut stage, (300..500).step_by(2).collect());
+    push(&mut stage, (0..500).step_by(2).collect());
+    assert_eq!(stage.tasks[0].reads(), 0, "the cache has been dropped");
+    push(&mut stage, (500..900).step_by(2).collect());
+    push(&mut stage, vec![0]);
+    assert_eq!(stage.tasks[0].reads(), 1, "what is too much without garbage has to go");
 }

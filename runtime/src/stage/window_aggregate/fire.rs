@@ -1,6 +1,7 @@
 //! Firing: windows in order of their end, each in portions of bounded size.
 use arrow::array::{ArrayRef, RecordBatch};
 
+use super::super::group::{Absent, GroupSet};
 use super::super::progress::time_bytes;
 use super::super::row::fixed;
 use super::super::table::Table;
@@ -18,8 +19,9 @@ pub(super) struct Firing {
     /// Merged accumulators, and how many of them have been emitted.
     table: Table,
     emitted: usize,
-    /// Groups that have yet to be read from the store: position in the task's list; none if the table has all.
-    next_group: Option<usize>,
+    /// Groups that are read from the store, and how many of them have been.
+    groups: Vec<KeyGroup>,
+    read: usize,
 }
 
 impl WindowAggregate {
@@ -34,9 +36,9 @@ impl WindowAggregate {
                 continue;
             };
             if firing.emitted == firing.table.len() {
-                match firing.next_group.filter(|next| *next < context.groups.len()) {
-                    Some(next) => self.firing = Some(self.read_groups(firing.end, next, context)?),
-                    None => self.finish(firing.end, context)?,
+                match firing.read < firing.groups.len() {
+                    true => self.firing = Some(self.read_groups(firing, context)?),
+                    false => self.finish(firing.end, context)?,
                 }
                 continue;
             }
@@ -62,13 +64,25 @@ impl WindowAggregate {
 
     fn begin(&mut self, end: i64, context: &mut OpContext<'_>) -> Result<Firing, Error> {
         let slices = self.slicing.first(end)..=end;
-        if self.slices.range(slices.clone()).any(|(_, slice)| !slice.complete) {
-            self.write_back(context)?;
-            return self.read_groups(end, 0, context);
+        let mut gaps = GroupSet::default();
+        for (_, slice) in self.slices.range(slices.clone()) {
+            match &slice.absent {
+                Absent::Some(groups) => groups.iter().for_each(|group| gaps.insert(group)),
+                Absent::All => {
+                    self.write_back(|_| true, context)?;
+                    let (table, groups) = (self.aggregation.table(), context.groups.to_vec());
+                    return Ok(Firing { end, table, emitted: 0, groups, read: 0 });
+                }
+            }
         }
+        if !gaps.is_empty() {
+            self.write_back(|group| gaps.contains(group), context)?;
+        }
+        let stale = self.slices.get(&end).is_some_and(|slice| slice.table.has_stale());
+        let whole = gaps.is_empty() && !stale && self.progress.is_even();
         let single = self.slices.range(slices.clone()).count() == 1;
         let mut table = self.aggregation.table();
-        if single && self.slicing.last(end) == end && self.progress.is_even() {
+        if single && self.slicing.last(end) == end && whole {
             // The only slice, and this its last window: its table can go as it is.
             self.remove_from_store(end, context)?;
             if let Some(slice) = self.slices.get_mut(&end) {
@@ -76,20 +90,21 @@ impl WindowAggregate {
                 std::mem::swap(&mut table, &mut slice.table);
             }
         } else {
+            let keep = |group| self.progress.of(group) < end - 1 && !gaps.contains(group);
             for (_, slice) in self.slices.range(slices) {
-                self.aggregation.merge(&mut table, &slice.table, |group| self.progress.of(group) < end - 1);
+                self.aggregation.merge(&mut table, &slice.table, keep);
             }
         }
-        Ok(Firing { end, table, emitted: 0, next_group: None })
+        Ok(Firing { end, table, emitted: 0, groups: gaps.iter().collect(), read: 0 })
     }
 
     /// Merges a window's slices out of the store, for as many groups as make a good batch.
-    fn read_groups(&self, end: i64, from: usize, context: &mut OpContext<'_>) -> Result<Firing, Error> {
+    fn read_groups(&self, firing: Firing, context: &mut OpContext<'_>) -> Result<Firing, Error> {
+        let Firing { end, groups, mut read, .. } = firing;
         let mut table = self.aggregation.table();
-        let mut next = from;
-        while next < context.groups.len() && table.len() < EMIT_ROWS {
-            let group = context.groups[next];
-            next += 1;
+        while read < groups.len() && table.len() < EMIT_ROWS {
+            let group = groups[read];
+            read += 1;
             if self.progress.of(group) >= end - 1 {
                 continue;
             }
@@ -98,7 +113,7 @@ impl WindowAggregate {
                 self.aggregation.merge(&mut table, &part, |_| true);
             }
         }
-        Ok(Firing { end, table, emitted: 0, next_group: Some(next) })
+        Ok(Firing { end, table, emitted: 0, groups, read })
     }
 
     fn read_slice(&self, slice: i64, group: KeyGroup, context: &mut OpContext<'_>) -> Result<Table, Error> {
@@ -125,17 +140,18 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// Key by key where that is less than a range per group.
+    /// Key by key where that is less than a range per group, and the table has all keys of the group.
     fn remove_from_store(&self, end: i64, context: &mut OpContext<'_>) -> Result<(), Error> {
-        let Some(Slice { table, complete, .. }) = self.slices.get(&end).filter(|slice| slice.stored) else {
+        let Some(Slice { table, absent, .. }) = self.slices.get(&end).filter(|slice| slice.stored) else {
             return Ok(());
         };
-        if *complete && table.len() <= 8 * context.groups.len() {
+        let by_key = table.len() <= 8 * context.groups.len();
+        if by_key && !matches!(absent, Absent::All) {
             let mut changes = Vec::new();
             self.aggregation.removals(table, &time_bytes(end), &mut changes);
-            return Ok(context.store.write(changes)?);
+            context.store.write(changes)?;
         }
-        for group in context.groups {
+        for group in context.groups.iter().filter(|group| !by_key || absent.contains(**group)) {
             let from = [&prefix(*group, self.aggregation.ordinal)[..], &time_bytes(end)].concat();
             if let Some(to) = prefix_end(&from) {
                 context.store.delete_range(&from, &to)?;

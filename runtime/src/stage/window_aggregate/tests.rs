@@ -7,6 +7,8 @@ use millstream_sql::graph::{Aggregate, AggregateFunction, OpKind, WindowSpec, Wi
 use proptest::prelude::*;
 use std::sync::Arc;
 
+use crate::batch::Batch;
+use crate::stage::testing::moving::{Event, World, event};
 use crate::stage::testing::{GROUPS, Plan, Stage, entries, ints, op_spec, rows_of, schema, texts, time, times};
 
 #[derive(Debug, Clone)]
@@ -29,12 +31,16 @@ fn group(key: Option<i64>) -> KeyGroup {
     key.map_or(0, |key| key.rem_euclid(i64::from(GROUPS)) as KeyGroup)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn rows() -> impl Strategy<Value = Vec<Row>> {
     let row =
         (prop::option::weighted(0.9, -6i64..6), 0i64..60, prop::option::weighted(0.8, -5i64..5), any::<Option<bool>>());
     let row = row.prop_map(|(key, time, value, keep)| Row { key, time, value, keep });
+    prop::collection::vec(row, 1..20)
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => prop::collection::vec(row, 1..20).prop_map(Step::Rows),
+        6 => rows().prop_map(Step::Rows),
         4 => (0usize..4, 0i64..15).prop_map(|(task, by)| Step::Watermark(task, by)),
         1 => Just(Step::Barrier),
         1 => (1usize..4).prop_map(Step::Rescale),
@@ -177,6 +183,27 @@ proptest! {
         let [got, want] = run(&steps, plan(size, slide, by_text, cache_bytes), (size, slide), by_text);
         prop_assert_eq!(got, want);
     }
+
+    #[test]
+    fn groups_that_move_have_the_windows_of_those_that_stay(
+        events in prop::collection::vec(event(rows()), 1..40),
+        (size, slide) in prop::sample::select(vec![(10, 10), (10, 5), (12, 3), (1, 1)]),
+        by_text in any::<bool>(),
+        cache_bytes in prop::sample::select(vec![0, 2000, 1 << 20]),
+    ) {
+        let mut world = World::of(plan(size, slide, by_text, cache_bytes));
+        for event in &events {
+            match event {
+                Event::Rows(rows) => {
+                    let groups = Some(rows.iter().map(|row| group(row.key)).collect());
+                    world.push(0, &Batch { groups, ..Batch::inserts(batch(rows)) });
+                }
+                other => world.step(other),
+            }
+        }
+        let [moved, rested] = world.end().map(|said| said.sorted());
+        prop_assert_eq!(moved, rested);
+    }
 }
 
 #[test]
@@ -218,4 +245,65 @@ fn windows_that_rows_bring_along_are_keyed_by_both_bounds() {
     let mut rows: Vec<Vec<String>> = rows_of(&stage.output).into_iter().map(|(_, row)| row).collect();
     rows.sort();
     assert_eq!(rows, [["2", "5", "10", "9"], ["3", "0", "10", "9"]]);
+}
+
+fn counted(task: &mut crate::stage::testing::Task) -> Vec<(String, String)> {
+    let rows = rows_of(&std::mem::take(&mut task.output));
+    let mut counted: Vec<_> = rows.into_iter().map(|(_, row)| (row[0].clone(), row[1].clone())).collect();
+    counted.sort();
+    counted
+}
+
+#[test]
+fn a_window_fires_for_the_groups_that_are_here() {
+    // Tumbling windows go as they are, sliding ones are merged.
+    for slide in [10, 5] {
+        let mut stage = Stage::new(plan(10, slide, false, 1 << 20), 1);
+        let push = |stage: &mut Stage, keys: &[i64]| {
+            let rows: Vec<Row> =
+                keys.iter().map(|key| Row { key: Some(*key), time: 3, value: None, keep: None }).collect();
+            let groups: Vec<KeyGroup> = rows.iter().map(|row| group(row.key)).collect();
+            stage.push(0, &batch(&rows), None, &groups);
+        };
+        push(&mut stage, &[1, 2, 3, 3]);
+        stage.finish();
+        let away = stage.tasks[0].disown(&[1, 3]);
+        assert_eq!(away.len(), 4, "an entry per key, and progress that has not changed since the barrier");
+        let (first, third): (Vec<_>, Vec<_>) = away.into_iter().partition(|(key, _)| key[1] == 1);
+        stage.tasks[0].adopt(&[3], third);
+        push(&mut stage, &[2, 3, 4]);
+        let before = stage.tasks[0].reads();
+        stage.tasks[0].watermark(5);
+        let want = if slide == 5 { vec![("2", "2"), ("3", "3"), ("4", "1")] } else { vec![] };
+        let shown = |pairs: Vec<(&str, &str)>| pairs.into_iter().map(|(a, b)| (a.into(), b.into())).collect::<Vec<_>>();
+        assert_eq!(counted(&mut stage.tasks[0]), shown(want));
+        // Group 1 comes back from where nothing has been fired.
+        stage.tasks[0].adopt(&[1], first);
+        stage.tasks[0].watermark(10);
+        let mut want = vec![("1", "1"), ("2", "2"), ("3", "3"), ("4", "1")];
+        if slide == 5 {
+            want.insert(0, ("1", "1"));
+        }
+        assert_eq!(counted(&mut stage.tasks[0]), shown(want));
+        assert_eq!(stage.tasks[0].reads(), before + 1, "only progress is looked up key by key");
+        stage.finish();
+        assert_eq!(entries(&mut *stage.tasks[0].store).len(), usize::from(GROUPS), "state is left behind");
+    }
+}
+
+#[test]
+fn entries_of_a_group_on_its_way_back_are_not_removed() {
+    let mut stage = Stage::new(plan(10, 10, false, 1 << 20), 1);
+    let rows = [1, 2].map(|key| Row { key: Some(key), time: 3, value: None, keep: None });
+    stage.push(0, &batch(&rows), None, &[1, 2]);
+    stage.finish();
+    let away = stage.tasks[0].disown(&[1]);
+    // The group is here, but not yet the task's.
+    let changes = away.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+    stage.tasks[0].store.write(changes).unwrap();
+    stage.tasks[0].watermark(10);
+    assert_eq!(counted(&mut stage.tasks[0]), [("2".into(), "1".into())]);
+    stage.tasks[0].adopt(&[1], Vec::new());
+    stage.tasks[0].watermark(11);
+    assert_eq!(counted(&mut stage.tasks[0]), [("1".into(), "1".into())]);
 }

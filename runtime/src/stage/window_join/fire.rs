@@ -1,18 +1,22 @@
 //! Joining windows that are due, in order of their end, each in portions of bounded size.
 use arrow::array::RecordBatch;
 
+use super::super::group::Absent;
 use super::super::matching::Matching;
 use super::super::progress::time_bytes;
 use super::super::{EMIT_ROWS, Error, Flow, OpContext};
+use super::buffer::{Buffer, Window};
 use super::{WindowJoin, concat};
 use crate::state::{prefix, prefix_end};
+use millstream_api::id::KeyGroup;
 
 /// A window that is being joined.
 pub(super) struct Firing {
     end: i64,
     matching: Matching,
-    /// Groups that have yet to be read from the store: position in the task's list; none if all rows are here.
-    next_group: Option<usize>,
+    /// Groups that are read from the store, and how many of them have been.
+    groups: Vec<KeyGroup>,
+    read: usize,
 }
 
 impl WindowJoin {
@@ -27,9 +31,9 @@ impl WindowJoin {
                 continue;
             };
             if firing.matching.is_done() {
-                match firing.next_group.filter(|next| *next < context.groups.len()) {
-                    Some(next) => self.firing = Some(self.read_groups(firing.end, next, context)?),
-                    None => self.finish(firing.end, context)?,
+                match firing.read < firing.groups.len() {
+                    true => self.firing = Some(self.read_groups((firing.end, firing.groups, firing.read), context)?),
+                    false => self.finish(firing.end, context)?,
                 }
                 continue;
             }
@@ -46,19 +50,25 @@ impl WindowJoin {
     }
 
     fn begin(&mut self, end: i64, context: &mut OpContext<'_>) -> Result<Firing, Error> {
-        if self.windows.get(&end).is_some_and(|window| window.spilled) {
-            self.write_back(context)?;
-            self.release(end);
-            return self.read_groups(end, 0, context);
+        let gaps = match self.windows.get(&end).map(|window| &window.absent) {
+            Some(Absent::Some(groups)) => groups.clone(),
+            _ => {
+                self.write_back(None, context)?;
+                self.release(end);
+                return self.read_groups((end, context.groups.to_vec(), 0), context);
+            }
+        };
+        if !gaps.is_empty() {
+            self.write_back(Some(&gaps), context)?;
         }
         let [left, right] = self.release(end);
-        let left = concat(&self.sides[0].schema, left).map_err(self.evaluate())?;
-        let right = concat(&self.sides[1].schema, right).map_err(self.evaluate())?;
-        Ok(Firing { end, matching: self.matching(left, right), next_group: None })
+        let left = concat(&self.sides[0].schema, &left, &gaps).map_err(self.evaluate())?;
+        let right = concat(&self.sides[1].schema, &right, &gaps).map_err(self.evaluate())?;
+        Ok(Firing { end, matching: self.matching(left, right), groups: gaps.iter().collect(), read: 0 })
     }
 
     /// Takes a window's buffers.
-    fn release(&mut self, end: i64) -> [Vec<super::Buffer>; 2] {
+    fn release(&mut self, end: i64) -> [Vec<Buffer>; 2] {
         let buffers = self.windows.get_mut(&end).map(|window| std::mem::take(&mut window.buffers)).unwrap_or_default();
         let bytes: usize = buffers.iter().flatten().map(|buffer| buffer.rows.get_array_memory_size()).sum();
         self.buffered = self.buffered.saturating_sub(bytes);
@@ -71,12 +81,15 @@ impl WindowJoin {
     }
 
     /// Reads a window's rows from the store, of as many groups as make a good batch.
-    fn read_groups(&self, end: i64, from: usize, context: &mut OpContext<'_>) -> Result<Firing, Error> {
+    fn read_groups(
+        &self,
+        (end, groups, mut read): (i64, Vec<KeyGroup>, usize),
+        context: &mut OpContext<'_>,
+    ) -> Result<Firing, Error> {
         let mut rows: [Vec<Vec<u8>>; 2] = Default::default();
-        let mut next = from;
-        while next < context.groups.len() && rows[0].len() + rows[1].len() < EMIT_ROWS {
-            let start = [&prefix(context.groups[next], self.ordinal)[..], &time_bytes(end)].concat();
-            next += 1;
+        while read < groups.len() && rows[0].len() + rows[1].len() < EMIT_ROWS {
+            let start = [&prefix(groups[read], self.ordinal)[..], &time_bytes(end)].concat();
+            read += 1;
             let mut bad_side = false;
             context.store.scan(&start, prefix_end(&start).as_deref(), &mut |key, value| {
                 match key.get(start.len()).and_then(|port| rows.get_mut(usize::from(*port))) {
@@ -90,7 +103,7 @@ impl WindowJoin {
             }
         }
         let [left, right] = [self.decode(0, &rows[0])?, self.decode(1, &rows[1])?];
-        Ok(Firing { end, matching: self.matching(left, right), next_group: Some(next) })
+        Ok(Firing { end, matching: self.matching(left, right), groups, read })
     }
 
     fn decode(&self, port: usize, rows: &[Vec<u8>]) -> Result<RecordBatch, Error> {
@@ -102,15 +115,17 @@ impl WindowJoin {
 
     /// Forgets a window that has been joined.
     fn finish(&mut self, end: i64, context: &mut OpContext<'_>) -> Result<(), Error> {
-        let Some(window) = self.windows.remove(&end) else { return Ok(()) };
+        let Some(Window { absent, stored, .. }) = self.windows.remove(&end) else { return Ok(()) };
         self.progress.advance(end - 1);
-        if let Some(keys) = window.stored {
-            if !keys.is_empty() {
-                context.store.write(keys.into_iter().map(|key| (key, None)).collect())?;
-            }
-            return Ok(());
+        let listed = stored.is_some();
+        if let Some(keys) = stored.filter(|keys| !keys.is_empty()) {
+            context.store.write(keys.into_iter().map(|key| (key, None)).collect())?;
         }
-        for group in context.groups {
+        let ranges = |group: &&KeyGroup| match &absent {
+            Absent::Some(groups) => !listed || groups.contains(**group),
+            Absent::All => !listed,
+        };
+        for group in context.groups.iter().filter(ranges) {
             let from = [&prefix(*group, self.ordinal)[..], &time_bytes(end)].concat();
             if let Some(to) = prefix_end(&from) {
                 context.store.delete_range(&from, &to)?;

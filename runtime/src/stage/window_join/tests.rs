@@ -5,6 +5,8 @@ use millstream_sql::Expr;
 use millstream_sql::graph::OpKind;
 use proptest::prelude::*;
 
+use crate::batch::Batch;
+use crate::stage::testing::moving::{Event, World, event};
 use crate::stage::testing::{GROUPS, Plan, Stage, bools, entries, ints, op_spec, rows_of, schema, time, times};
 use crate::stage::{EMIT_ROWS, Flow};
 
@@ -24,11 +26,16 @@ enum Step {
     Rescale(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// A port and rows.
+fn arrivals() -> impl Strategy<Value = (usize, Vec<Row>)> {
     let row = (prop::option::weighted(0.9, 0i64..5), 0i64..4, 1i64..3, prop::bool::weighted(0.8));
     let row = row.prop_map(|(key, at, size, keep)| Row { key, start: at * 5, end: (at + size) * 5, keep });
+    (0usize..2, prop::collection::vec(row, 1..10))
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0usize..2, prop::collection::vec(row, 1..10)).prop_map(|(port, rows)| Step::Rows(port, rows)),
+        6 => arrivals().prop_map(|(port, rows)| Step::Rows(port, rows)),
         4 => (0usize..4, 0i64..5).prop_map(|(task, by)| Step::Watermark(task, by)),
         1 => Just(Step::Barrier),
         1 => (1usize..4).prop_map(Step::Rescale),
@@ -141,6 +148,25 @@ proptest! {
         let [got, want] = run(&steps, residual, cache_bytes);
         prop_assert_eq!(got, want);
     }
+
+    #[test]
+    fn groups_that_move_are_joined_like_those_that_stay(
+        events in prop::collection::vec(event(arrivals()), 1..40),
+        cache_bytes in prop::sample::select(vec![0, 4000, 1 << 20]),
+    ) {
+        let mut world = World::of(plan(false, cache_bytes));
+        for event in &events {
+            match event {
+                Event::Rows((port, rows)) => {
+                    let groups = Some(rows.iter().map(group).collect());
+                    world.push(*port, &Batch { groups, ..Batch::inserts(batch(rows)) });
+                }
+                other => world.step(other),
+            }
+        }
+        let [moved, rested] = world.end().map(|said| said.sorted());
+        prop_assert_eq!(moved, rested);
+    }
 }
 
 #[test]
@@ -160,5 +186,30 @@ fn a_join_of_many_with_many_stops_after_a_bounded_number_of_rows() {
         }
         assert_eq!(calls.iter().sum::<usize>(), 40_000);
         assert!(calls.iter().all(|rows| *rows <= EMIT_ROWS), "{calls:?}");
+    }
+}
+
+#[test]
+fn rows_of_a_group_on_its_way_back_are_not_removed() {
+    for cache_bytes in [0, 1 << 20] {
+        let mut stage = Stage::new(plan(false, cache_bytes), 1);
+        let rows = [1, 2].map(|key| Row { key: Some(key), start: 0, end: 5, keep: true });
+        let groups = rows.each_ref().map(group);
+        stage.push(0, &batch(&rows), None, &groups);
+        stage.finish();
+        stage.push(1, &batch(&rows), None, &groups);
+        stage.tasks[0].call(|op, context| op.flush_groups(&[1], context)).unwrap();
+        let away = stage.tasks[0].disown(&[1]);
+        assert_eq!(away.len(), 3, "a row per side, and progress that has not changed since the barrier");
+        // The group is here, but not yet the task's.
+        let changes = away.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        stage.tasks[0].store.write(changes).unwrap();
+        stage.tasks[0].watermark(4);
+        assert_eq!(stage.tasks[0].drain(), ["Insert 0,5,2,true,0,5,2,true"]);
+        stage.tasks[0].adopt(&[1], Vec::new());
+        stage.tasks[0].watermark(5);
+        assert_eq!(stage.tasks[0].drain(), ["Insert 0,5,1,true,0,5,1,true"]);
+        stage.finish();
+        assert_eq!(entries(&mut *stage.tasks[0].store).len(), usize::from(GROUPS), "state is left behind");
     }
 }

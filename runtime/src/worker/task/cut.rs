@@ -37,9 +37,13 @@ impl Task {
         };
         let operator_state = self.parts.chain.operator_states();
         let (task, ended) = (self.parts.task, self.ended);
+        let groups = self.parts.groups.clone();
+        let arriving = self.receiver.iter().flat_map(|receiver| receiver.arrived.iter().copied()).collect();
         self.tell(TaskEvent::Cut(Box::new(TaskCut {
             task,
             epoch,
+            groups,
+            arriving,
             cut,
             folder,
             operator_state,

@@ -1,4 +1,6 @@
 //! Lost workers, failed tasks, checkpoints that do not come about, and reports of what is over.
+use millstream_api::owner::OwnerTable;
+
 use super::*;
 
 /// Brings a job to a phase, loses worker `w1` there, and lists what is done about it.
@@ -54,6 +56,42 @@ fn a_lost_worker_that_hosts_nothing_is_no_loss() {
     desk.on(Event::Registered(register("w2", 1, 4)));
     assert!(desk.lose("w2").is_empty());
     assert_eq!(desk.state(), JobState::Running);
+}
+
+#[test]
+fn a_worker_that_hangs_while_it_deploys_is_taken_as_lost() {
+    let mut desk = Desk::new();
+    desk.on(Event::Registered(register("w0", 1, 1)));
+    desk.on(Event::Registered(register("w1", 1, 1)));
+    let generation = desk.coordinator.generation;
+    desk.say("w0", Report::Deployed { generation });
+    assert!(desk.after(9000).is_empty());
+    assert_eq!(desk.after(1), ["w1 finish", "w0 cancel g1"]);
+    let error = desk.coordinator.job_status().error.unwrap();
+    assert_eq!(error, "worker w1 has not started its tasks within 9 s");
+    assert!(desk.cancelled().is_empty(), "there is one slot for two tasks");
+    assert!(desk.after(60_000).is_empty(), "waiting for workers has no end");
+    let all = ["w1 cancel g1", "w0 deploy g2 from nothing", "w1 deploy g2 from nothing"];
+    assert_eq!(desk.on(Event::Registered(register("w1", 2, 1))), all);
+    assert!(desk.after(9000).is_empty(), "each deployment has its time");
+}
+
+#[test]
+fn workers_that_hang_when_tasks_are_cancelled_or_ended_hold_up_nobody() {
+    let mut desk = Desk::running();
+    desk.on(Event::Registered(register("w2", 1, 2)));
+    let failure = Failure { message: "disk full".into(), user: false };
+    let generation = desk.coordinator.generation;
+    desk.say("w0", Report::TaskFailed { generation, task: 0, failure });
+    desk.say("w0", Report::Cancelled { generation });
+    let next = desk.after(9001);
+    assert_eq!(next, ["w1 finish", "w0 deploy g2 from nothing", "w2 deploy g2 from nothing"]);
+    desk.deployed();
+    desk.ask(Request::Stop { savepoint: false });
+    desk.cancelled();
+    desk.say("w0", Report::Finished);
+    assert!(desk.after(9000).is_empty());
+    assert_eq!(desk.after(1), ["w2 finish", "exit Stopped"]);
 }
 
 #[test]
@@ -187,4 +225,18 @@ fn reports_of_what_is_over_do_nothing() {
     assert!(desk.on(said).is_empty(), "of another incarnation");
     assert_eq!(desk.state(), JobState::Running);
     assert_eq!(desk.cut(1), ["store e1"], "the checkpoint is untouched");
+}
+
+#[test]
+fn a_recovery_keeps_the_owners_that_load_or_a_person_chose() {
+    let mut desk = Desk::running();
+    let tasks: Vec<_> = desk.coordinator.deployment[1].tasks.iter().map(|placed| placed.task).collect();
+    let chosen = vec![tasks[0], tasks[1], tasks[1], tasks[1], tasks[1], tasks[1], tasks[1], tasks[1]];
+    desk.coordinator.deployment[1].table = OwnerTable { version: 7, owners: chosen.clone() };
+    desk.after(1000);
+    desk.cut(1);
+    desk.stored(1);
+    desk.on(Event::Registered(register("w1", 2, 1)));
+    desk.cancelled();
+    assert_eq!(desk.coordinator.deployment[1].table, OwnerTable { version: 8, owners: chosen });
 }

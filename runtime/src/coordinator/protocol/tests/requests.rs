@@ -1,11 +1,11 @@
 //! Savepoints, rescales, stops: what is done, and what is refused with which words.
-use millstream_api::wire::{RescaleRequest, RescaleStrategy};
+use millstream_api::wire::{RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, TaskCounters};
 
 use super::*;
 
 fn rescale(stages: &[(&str, u32)]) -> Request {
     let stages = stages.iter().map(|(name, tasks)| ((*name).to_owned(), *tasks)).collect();
-    Request::Rescale(RescaleRequest { stages, strategy: RescaleStrategy::Restart, generation: None })
+    Request::Rescale(RescaleRequest { stages, strategy: RescaleStrategy::Restart, ..RescaleRequest::default() })
 }
 
 #[test]
@@ -23,9 +23,11 @@ fn a_savepoint_takes_over_the_checkpoint_under_way() {
     desk.after(1000);
     assert!(desk.ask(Request::Savepoint).is_empty());
     assert_eq!(desk.cut(1), ["store e1 savepoint"]);
-    let busy = "refuse 409 a checkpoint is just being committed; ask again in a moment";
-    assert_eq!(desk.ask(Request::Savepoint), [busy]);
+    assert!(desk.ask(Request::Savepoint).is_empty(), "its turn comes after the one that is being stored");
     assert_eq!(desk.stored(1)[0], "answer savepoint e1");
+    assert_eq!(desk.committed(1), ["w0 trigger e2", "w1 trigger e2"]);
+    assert_eq!(desk.cut(2), ["store e2 savepoint"]);
+    assert_eq!(desk.stored(2)[0], "answer savepoint e2");
 }
 
 #[test]
@@ -54,7 +56,7 @@ fn a_rescale_goes_through_a_checkpoint_and_a_new_generation() {
     desk.deployed();
     assert_eq!(desk.state(), JobState::Running);
     let status = desk.coordinator.rescale_status();
-    assert_eq!((status[0].state.as_str(), status[0].groups_moved, status[0].groups_moved_min), ("done", 4, 4));
+    assert_eq!((status[0].state, status[0].groups_moved, status[0].groups_moved_min), (RescaleState::Done, 4, 4));
     assert_eq!(desk.coordinator.job_status().recoveries, 0, "a rescale is no recovery");
 }
 
@@ -72,7 +74,28 @@ fn a_rescale_whose_checkpoint_fails_leaves_the_job_as_it_was() {
     desk.on(Event::Registered(register("w1", 2, 1)));
     desk.cancelled();
     assert_eq!(desk.coordinator.deployment[1].tasks.len(), 2);
-    assert_eq!(desk.coordinator.rescale_status()[0].state, "failed");
+    let status = &desk.coordinator.rescale_status()[0];
+    assert_eq!((status.state, status.reason.as_deref()), (RescaleState::Failed, Some("worker w1 was lost")));
+}
+
+#[test]
+fn a_rescale_is_cancelled_until_its_tasks_are_stopped() {
+    let mut desk = Desk::running();
+    let nothing = "refuse 409 no rescale is under way; there is nothing to cancel";
+    assert_eq!(desk.ask(Request::CancelRescale), [nothing]);
+    desk.ask(rescale(&[("window-1", 1)]));
+    assert_eq!(desk.ask(Request::CancelRescale), ["answer rescale 1 cancelled"]);
+    assert_eq!(desk.ask(Request::CancelRescale), [nothing]);
+    desk.cut(1);
+    assert_eq!(desk.stored(1), ["w0 commit e1", "w1 commit e1"]);
+    assert!(desk.committed(1).is_empty(), "the job goes on");
+    assert_eq!(desk.ask(rescale(&[("window-1", 1)]))[0], "answer rescale 2 running");
+    desk.cut(2);
+    desk.stored(2);
+    desk.committed(2);
+    let late =
+        "refuse 409 the rescale has stopped its tasks and is starting them anew; ask for another one when it is done";
+    assert_eq!(desk.ask(Request::CancelRescale), [late]);
 }
 
 #[test]
@@ -91,8 +114,7 @@ fn rescales_are_refused_with_the_reason() {
         assert_eq!(Desk::running().ask(rescale(stages)), [expected]);
     }
     let mut desk = Desk::running();
-    let (strategy, stages) = (RescaleStrategy::Restart, BTreeMap::new());
-    let stale = Request::Rescale(RescaleRequest { stages, strategy, generation: Some(5) });
+    let stale = Request::Rescale(RescaleRequest { generation: Some(5), ..RescaleRequest::default() });
     let generation = desk.coordinator.generation;
     assert_eq!(desk.ask(stale), [format!("refuse 409 the job is at generation {generation}, not 5")]);
     desk.ask(rescale(&[("window-1", 1)]));
@@ -101,6 +123,110 @@ fn rescales_are_refused_with_the_reason() {
     let mut desk = Desk::new();
     let early = desk.ask(rescale(&[("window-1", 1)]));
     assert_eq!(early, ["refuse 409 the job is waiting-for-workers; a rescale needs a running job"]);
+}
+
+/// Every task of the window has `state_bytes` and is busy for its share of the time.
+fn measured(desk: &mut Desk, state_bytes: u64, busy: &[u64]) {
+    let window = desk.coordinator.deployment[1].tasks.clone();
+    for (placed, busy_us) in window.iter().zip(busy) {
+        let generation = desk.coordinator.generation;
+        let counters = TaskCounters { elapsed_us: 100, busy_us: *busy_us, ..TaskCounters::default() };
+        let report = TaskReport {
+            task: placed.task,
+            stage: 1,
+            counters,
+            watermark_ms: None,
+            lag_records: None,
+            offered_per_s: None,
+            key_groups: 4,
+            state_bytes,
+            store: Default::default(),
+            edges: Vec::new(),
+            groups: Vec::new(),
+            starved_us: 0,
+        };
+        desk.say(&placed.worker, Report::Metrics { generation, tasks: vec![report] });
+    }
+}
+
+fn dry_run(desk: &mut Desk, request: RescaleRequest) -> RescaleStatus {
+    let request = Request::Rescale(RescaleRequest { dry_run: true, ..request });
+    let actions = desk.coordinator.on(desk.now_ms, Event::Asked { id: 7, request });
+    match actions.as_slice() {
+        [Action::Answer { reply, .. }] => match &**reply {
+            Reply::Rescale(status) => status.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_move_and_changes_nothing() {
+    let mut desk = Desk::running();
+    measured(&mut desk, 1_000_000, &[10, 10]);
+    let to = RescaleRequest { stages: [("window-1".into(), 1)].into(), ..RescaleRequest::default() };
+    let status = dry_run(&mut desk, to);
+    assert_eq!((status.id, status.state, status.strategy), (0, RescaleState::Planned, RescaleStrategy::Incremental));
+    let estimate = status.estimate.unwrap();
+    assert_eq!(
+        (estimate.groups, estimate.groups_min, estimate.bytes, estimate.bytes_min),
+        (4, 4, 1_000_000, 1_000_000)
+    );
+    assert!(estimate.pause_ms < estimate.duration_ms && estimate.duration_ms < 1000, "{estimate:?}");
+    assert_eq!(desk.state(), JobState::Running);
+    assert!(desk.coordinator.rescale_status().is_empty() && desk.after(0).is_empty());
+    assert_eq!(desk.coordinator.totals().rescales, 0);
+}
+
+#[test]
+fn load_and_written_tables_decide_who_gets_what() {
+    let mut desk = Desk::running();
+    measured(&mut desk, 800, &[90, 10]);
+    let by_load = RescaleRequest { rebalance: vec!["window-1".into()], ..RescaleRequest::default() };
+    // 22.5 a group against 2.5: two of the first task's four groups go.
+    let estimate = dry_run(&mut desk, by_load.clone()).estimate.unwrap();
+    assert_eq!((estimate.groups, estimate.groups_min, estimate.bytes), (2, 0, 400));
+    measured(&mut desk, 800, &[10, 10]);
+    assert_eq!(dry_run(&mut desk, by_load.clone()).estimate.unwrap(), RescaleEstimate::default());
+    let tasks: Vec<_> = desk.coordinator.deployment[1].tasks.iter().map(|placed| placed.task).collect();
+    let table = |owners: Vec<TaskId>| RescaleRequest {
+        tables: [("window-1".into(), owners)].into(),
+        ..RescaleRequest::default()
+    };
+    let swapped = dry_run(&mut desk, table([[tasks[1]; 4], [tasks[0]; 4]].concat())).estimate.unwrap();
+    assert_eq!((swapped.groups, swapped.bytes), (8, 1600));
+}
+
+#[test]
+fn tables_and_rebalances_are_refused_with_the_reason() {
+    let by_load = |stage: &str| RescaleRequest { rebalance: vec![stage.into()], ..RescaleRequest::default() };
+    let table = |owners| RescaleRequest { tables: [("window-1".into(), owners)].into(), ..RescaleRequest::default() };
+    let both = RescaleRequest { rebalance: vec!["window-1".into()], ..table(vec![2; 8]) };
+    let cases = [
+        (by_load("w"), "refuse 404 there is no stage w; the stages are source-1, window-1"),
+        (
+            by_load("source-1"),
+            "refuse 400 stage source-1: its rows are not spread by key, so it has no key groups to move",
+        ),
+        (by_load("window-1"), "refuse 409 stage window-1: its load has not been measured yet; ask again in a moment"),
+        (
+            table(vec![2]),
+            "refuse 400 stage window-1: the table names 1 owners and the job has 8 key groups; name one task for each key group",
+        ),
+        (
+            table(vec![9; 8]),
+            "refuse 400 stage window-1: the table gives key groups to task 9, but the stage has tasks 2, 3",
+        ),
+        (both, "refuse 400 stage window-1: a table and a rebalance contradict each other; ask for one"),
+        (
+            RescaleRequest { strategy: RescaleStrategy::Restart, ..table(vec![2; 8]) },
+            "refuse 400 a restart spreads key groups evenly; owner tables and rebalances need a live strategy",
+        ),
+    ];
+    for (request, expected) in cases {
+        assert_eq!(Desk::running().ask(Request::Rescale(request)), [expected]);
+    }
 }
 
 #[test]

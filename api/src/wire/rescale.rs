@@ -1,0 +1,160 @@
+//! Messages about rescales.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::id::{Generation, TaskId};
+
+/// How a rescale gets from one owner table to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RescaleStrategy {
+    /// Live: key groups move in batches while everything else goes on.
+    #[default]
+    Incremental,
+    /// Live, all key groups in one batch: what a partial pause costs, to compare with.
+    AllAtOnce,
+    /// Savepoint, stop, redeploy, restore.
+    Restart,
+}
+
+/// How many key groups a live rescale moves at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batching {
+    /// Each task is part of at most one transfer of as many bytes as the pauses seen so far allow.
+    #[default]
+    Auto,
+    /// One key group, then the next.
+    Fluid,
+    /// Each task gives or takes one key group.
+    Batched,
+}
+
+/// Asks for other parallelisms, or other owners at the same parallelism.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RescaleRequest {
+    /// Stage name -> tasks. Stages that are not named stay as they are.
+    #[serde(default)]
+    pub stages: BTreeMap<String, u32>,
+    /// How.
+    #[serde(default)]
+    pub strategy: RescaleStrategy,
+    /// Compare-and-set: refused with 409 unless the job is at this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// Stage name -> the task that is to own each key group, in the order of the groups. Without an entry the coordinator
+    /// computes the table.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, Vec<TaskId>>,
+    /// Stages whose key groups are to be spread by the load measured, at the same parallelism.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rebalance: Vec<String>,
+    /// How many key groups move at a time; of the strategy `incremental` only.
+    #[serde(default)]
+    pub batch: Batching,
+    /// Change nothing: the answer is in state `planned` and has an estimate.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Where a rescale is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RescaleState {
+    /// The answer to a dry run: nothing was changed.
+    Planned,
+    /// Under way.
+    #[default]
+    Running,
+    /// What was asked for is reached.
+    Done,
+    /// Ended on request before that; what had moved by then stays where it is.
+    Cancelled,
+    /// Ended by something else; `RescaleStatus::reason` says what.
+    Failed,
+}
+
+impl RescaleState {
+    /// Whether it changes no more.
+    pub fn is_final(self) -> bool {
+        self != Self::Running
+    }
+
+    /// As it is serialised, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What a rescale is expected to take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RescaleEstimate {
+    /// Key groups that change their owner.
+    pub groups: u32,
+    /// The least number any balanced owner tables would move.
+    pub groups_min: u32,
+    /// Bytes of state that move with them.
+    pub bytes: u64,
+    /// Bytes of the least number of groups, each of the mean size.
+    pub bytes_min: u64,
+    /// From the request until all is done.
+    pub duration_ms: u64,
+    /// Longest time a key group is held.
+    pub pause_ms: u64,
+}
+
+/// A rescale, running or past.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RescaleStatus {
+    /// Grows by one per rescale of a job; 0 for a dry run.
+    pub id: u64,
+    /// How.
+    pub strategy: RescaleStrategy,
+    /// Stage name -> tasks before.
+    pub from: BTreeMap<String, u32>,
+    /// Stage name -> tasks asked for.
+    pub to: BTreeMap<String, u32>,
+    /// Where it is.
+    pub state: RescaleState,
+    /// What is being done, in one line for people; empty when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub step: String,
+    /// Time of the request, ms since 1970.
+    pub requested_at_ms: i64,
+    /// From the request until all is done; absent before that, and for good if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Key groups of all stages whose owner changed.
+    pub groups_moved: u32,
+    /// The least number any balanced owner tables would have moved.
+    pub groups_moved_min: u32,
+    /// Batches settled.
+    #[serde(default)]
+    pub batches_done: u32,
+    /// Batches planned, as far as known; it may change, since batches follow the pauses seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<u32>,
+    /// Bytes of state sent from task to task.
+    #[serde(default)]
+    pub bytes_moved: u64,
+    /// Longest time a key group was held at its new owner; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms_max: Option<u64>,
+    /// Median of these times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms_p50: Option<u64>,
+    /// Why it failed or was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it was expected to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<RescaleEstimate>,
+}

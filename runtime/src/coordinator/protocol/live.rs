@@ -1,0 +1,310 @@
+//! A rescale of a running generation: tasks join, units move in batches, tasks that own nothing leave.
+//!
+//! ```text
+//! Begin -> Extending -> Linking -> Next -> Awaiting -> Copying -> Ready -> Flipped --+
+//!                                   ^  \-> Ready to give -> Giving -> Taking --------+
+//!                                   |                                                |
+//!                                   +-- Closing (once nothing is left to move) <-----+-> done
+//! ```
+//!
+//! No barrier travels while channels open, routers switch or splits change their reader (`is_in_flux`): a cut has each unit
+//! exactly once, and nothing in flight. A barrier that is in the way of a flip for longer than `PATIENCE_MS` is given up.
+//! Every step ends whole: before a flip it can be dropped without a trace, after a flip it is completed.
+mod batch;
+mod split;
+mod topology;
+
+use std::collections::BTreeSet;
+
+use millstream_api::id::{Epoch, TaskId};
+use millstream_api::wire::{Batching, RescaleState, RescaleStrategy};
+
+use super::{Action, Coordinator, Intent, Phase};
+use crate::coordinator::round::Purpose;
+use crate::message::live::{MovingSplit, Order, Step};
+use crate::message::{Command, StageDeployment};
+use crate::rescale::budget::Budget;
+use crate::rescale::plan::Batch;
+
+/// How long a flip waits for a barrier on its way before the barrier is given up.
+const PATIENCE_MS: i64 = 1_000;
+/// A step that every worker takes by itself within milliseconds is given up, with the generation, after this long.
+const STUCK_MS: i64 = 30_000;
+
+/// What is asked of a live rescale.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// What each stage is to come to, in the order of the stage graph.
+    pub target: Vec<StageDeployment>,
+    /// Incremental or all at once.
+    pub strategy: RescaleStrategy,
+    /// How many groups move at a time.
+    pub batching: Batching,
+}
+
+/// A live rescale under way.
+#[derive(Debug)]
+pub(super) struct Live {
+    plan: Plan,
+    at: At,
+    /// Since when.
+    since_ms: i64,
+    budget: Budget,
+    pauses_ms: Vec<u64>,
+    /// Why it comes to less than was asked for.
+    less: Option<String>,
+}
+
+/// Someone a downstream task has yet to hear from: edge, task that took units over, the downstream task.
+type Opening = (u16, TaskId, TaskId);
+
+#[derive(Debug)]
+enum At {
+    /// Waits until channels may be opened.
+    Begin,
+    Extending(BTreeSet<String>),
+    Linking(BTreeSet<String>),
+    /// Between two batches.
+    Next,
+    /// Receivers are told.
+    Awaiting {
+        stage: usize,
+        batch: Batch,
+        waiting: BTreeSet<TaskId>,
+    },
+    /// Donors send snapshots.
+    Copying {
+        stage: usize,
+        batch: Batch,
+        waiting: BTreeSet<TaskId>,
+    },
+    /// Waits until routers may switch.
+    Ready {
+        stage: usize,
+        batch: Batch,
+    },
+    /// Routers switch, groups change their owner.
+    Flipped {
+        stage: usize,
+        batch: Batch,
+        donors: BTreeSet<TaskId>,
+        receivers: BTreeSet<TaskId>,
+        openings: BTreeSet<Opening>,
+    },
+    /// Waits until splits may change their reader.
+    ToGive {
+        stage: usize,
+    },
+    Giving {
+        stage: usize,
+        donors: BTreeSet<TaskId>,
+        splits: Vec<MovingSplit>,
+    },
+    Taking {
+        stage: usize,
+        splits: Vec<MovingSplit>,
+        receivers: BTreeSet<TaskId>,
+        openings: BTreeSet<Opening>,
+    },
+    /// Tasks that own nothing come to their end. What they wrote and sent is covered by a checkpoint that begins afterwards.
+    Closing {
+        tasks: BTreeSet<TaskId>,
+        shown_by: Option<Epoch>,
+    },
+}
+
+impl Live {
+    fn go(&mut self, now_ms: i64, at: At) {
+        (self.at, self.since_ms) = (at, now_ms);
+    }
+}
+
+impl Coordinator {
+    /// Begins a live rescale; its status is the newest.
+    pub(super) fn begin_live(&mut self, now_ms: i64, plan: Plan) {
+        let (at, budget) = (At::Begin, Budget::default());
+        self.live = Some(Live { plan, at, since_ms: now_ms, budget, pauses_ms: Vec::new(), less: None });
+    }
+
+    /// Whether barriers must not travel.
+    pub(super) fn is_in_flux(&self) -> bool {
+        let steps = |live: &Live| {
+            matches!(
+                live.at,
+                At::Extending(_) | At::Linking(_) | At::Flipped { .. } | At::Giving { .. } | At::Taking { .. }
+            )
+        };
+        self.live.as_ref().is_some_and(steps)
+    }
+
+    /// Goes on with the rescale as far as the facts allow.
+    pub(super) fn drive(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        while self.live.is_some() && matches!(self.phase, Phase::Running) {
+            let Some(live) = &self.live else { return };
+            let went = match &live.at {
+                At::Begin => self.extend(now_ms, out),
+                At::Next => self.choose(now_ms, out),
+                At::Ready { .. } => self.flip(now_ms, out),
+                At::ToGive { .. } => self.give(now_ms, out),
+                At::Closing { .. } => self.remove_closed(now_ms, out),
+                _ if self.is_in_flux() && now_ms.saturating_sub(live.since_ms) > STUCK_MS => {
+                    self.recover(now_ms, format!("a rescale got stuck at {:?}", live.at), out);
+                    return;
+                }
+                _ => return,
+            };
+            if !went {
+                return;
+            }
+        }
+    }
+
+    /// A task has done something.
+    pub(super) fn moved(&mut self, now_ms: i64, (task, version): (TaskId, u64), step: Step, out: &mut Vec<Action>) {
+        match step {
+            Step::Awaiting => self.awaiting(now_ms, task, version, out),
+            Step::Copied { .. } => self.copied(now_ms, task, version),
+            Step::Declined => self.declined(now_ms, task, out),
+            Step::HandedOver { bytes } => self.handed_over(now_ms, task, bytes),
+            Step::Gave { splits } => self.gave(now_ms, task, splits, out),
+            Step::Adopted { pause_us } => self.adopted(now_ms, task, pause_us),
+            Step::Opened { edge, from } => self.opened(now_ms, (edge, from, task)),
+        }
+    }
+
+    /// Whether no barrier is on its way; if one is for too long, it is given up.
+    fn clear_of_barriers(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
+        let Some(round) = self.round.as_ref().filter(|round| round.is_travelling()) else { return true };
+        let epoch = round.epoch;
+        let since_ms = self.live.as_ref().map_or(now_ms, |live| live.since_ms.max(round.started_at_ms));
+        if now_ms.saturating_sub(since_ms) < PATIENCE_MS {
+            return false;
+        }
+        if let Some(round) = &mut self.round
+            && let Purpose::Savepoint(id) = round.purpose
+        {
+            round.purpose = Purpose::Periodic;
+            self.savepoints_wanted.push_back(id); // Begun anew between two batches.
+        }
+        self.give_up_round(epoch, "a rescale does not wait longer for its barrier", out);
+        true
+    }
+
+    /// Chooses what to do between two batches.
+    fn choose(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
+        if self.is_stopping() {
+            return false;
+        }
+        if self.is_input_ending() {
+            self.want_less("the job's input is at its end");
+        }
+        self.settle_for_less();
+        let Some(live) = &self.live else { return false };
+        let current = self.deployment.iter().zip(&live.plan.target).enumerate();
+        let differs = |index: usize, one: &StageDeployment, two: &StageDeployment| {
+            self.is_keyed(index) && one.table.owners != two.table.owners
+        };
+        if let Some(stage) =
+            current.clone().find(|(index, (one, two))| differs(*index, one, two)).map(|(index, _)| index)
+        {
+            return self.next_batch(now_ms, stage, out);
+        }
+        let readers = |stage: &StageDeployment| -> BTreeSet<(TaskId, u32)> {
+            stage.splits.iter().map(|(task, split)| (*task, split.id)).collect()
+        };
+        if let Some((stage, _)) = current.clone().find(|(_, (one, two))| readers(one) != readers(two)) {
+            self.go(now_ms, At::ToGive { stage });
+            return true;
+        }
+        self.close(now_ms, out)
+    }
+
+    fn go(&mut self, now_ms: i64, at: At) {
+        if let Some(live) = &mut self.live {
+            live.go(now_ms, at);
+        }
+    }
+
+    /// Whether tasks have come to their end that were not asked to.
+    fn is_input_ending(&self) -> bool {
+        let Some(live) = &self.live else { return false };
+        let stays =
+            |task: &TaskId| live.plan.target.iter().any(|stage| stage.tasks.iter().any(|placed| placed.task == *task));
+        self.ended.iter().any(stays)
+    }
+
+    /// The rescale is to end as soon as it can.
+    pub(super) fn want_less(&mut self, reason: &str) {
+        if let Some(live) = &mut self.live {
+            live.less.get_or_insert_with(|| reason.to_owned());
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.intent, Some(Intent::Stop { .. }))
+    }
+
+    /// If less is wanted, what is reached by now is what the rescale comes to.
+    fn settle_for_less(&mut self) {
+        let Some(live) = self.live.as_mut().filter(|live| live.less.is_some()) else { return };
+        for (index, (target, current)) in live.plan.target.iter_mut().zip(&self.deployment).enumerate() {
+            if target == current {
+                continue;
+            }
+            let is_keyed = self.config.stages[index].inputs.iter().any(|(_, _, partition)| *partition == "hash");
+            let owns = |task: TaskId| {
+                current.table.owners.contains(&task) || current.splits.iter().any(|(reader, _)| *reader == task)
+            };
+            let has_units = is_keyed || self.config.stages[index].splits.is_some();
+            target.tasks = current.tasks.iter().filter(|placed| !has_units || owns(placed.task)).cloned().collect();
+            target.table = current.table.clone();
+            target.splits.clone_from(&current.splits);
+        }
+    }
+
+    /// Nothing is left to do.
+    fn finish_live(&mut self, now_ms: i64) {
+        let Some(live) = self.live.take() else { return };
+        self.parallelism = self.deployment.iter().map(|stage| stage.tasks.len() as u32).collect();
+        self.totals.rescales += 1;
+        if let Some(status) = self.rescales.front_mut() {
+            status.state = if live.less.is_some() { RescaleState::Cancelled } else { RescaleState::Done };
+            status.reason = live.less;
+            status.step.clear();
+            status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
+            status.batches = Some(status.batches_done);
+            self.totals.groups_moved += u64::from(status.groups_moved);
+        }
+    }
+
+    /// The generation is over, and the rescale with it. The checkpoint the job goes back to knows what had moved by then.
+    pub(super) fn end_live(&mut self, state: RescaleState) {
+        let Some(live) = self.live.take() else { return };
+        if let Some(status) = self.rescales.front_mut() {
+            let reason = || "its tasks were stopped; the job goes on with as many as before".to_owned();
+            (status.state, status.reason) = (state, Some(live.less.unwrap_or_else(reason)));
+        }
+    }
+
+    /// Whether the stage's units are key groups.
+    fn is_keyed(&self, stage: usize) -> bool {
+        self.config.stages[stage].inputs.iter().any(|(_, _, partition)| *partition == "hash")
+    }
+
+    /// All who have to hear of units that these tasks of a stage have taken over.
+    fn openings(&self, stage: usize, receivers: &BTreeSet<TaskId>) -> BTreeSet<Opening> {
+        let mut openings = BTreeSet::new();
+        for (shape, deployed) in self.config.stages.iter().zip(&self.deployment) {
+            for (edge, _, _) in shape.inputs.iter().filter(|(_, from, _)| *from == stage) {
+                for receiver in receivers {
+                    openings.extend(deployed.tasks.iter().map(|placed| (*edge, *receiver, placed.task)));
+                }
+            }
+        }
+        openings
+    }
+
+    fn order(&self, order: &Order, out: &mut Vec<Action>) {
+        self.send_all(|generation| Command::Order { generation, order: order.clone() }, out);
+    }
+}

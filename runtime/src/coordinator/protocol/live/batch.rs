@@ -1,0 +1,184 @@
+//! One batch: key groups of one stage that change their owners together, as one version of its owner table.
+use std::collections::BTreeSet;
+
+use millstream_api::id::TaskId;
+use millstream_api::wire::RescaleStrategy;
+
+use super::{At, Coordinator, Opening};
+use crate::coordinator::protocol::Action;
+use crate::message::live::{HandOver, Order};
+use crate::rescale::plan::{self, Batch, Limits};
+
+fn donors(batch: &Batch) -> BTreeSet<TaskId> {
+    batch.moves.iter().map(|give| give.from).collect()
+}
+
+fn receivers(batch: &Batch) -> BTreeSet<TaskId> {
+    batch.moves.iter().map(|give| give.to).collect()
+}
+
+impl Coordinator {
+    /// Plans the next batch of a stage and tells its receivers.
+    pub(super) fn next_batch(&mut self, now_ms: i64, stage: usize, out: &mut Vec<Action>) -> bool {
+        let bytes = self.group_bytes(stage);
+        let Some(live) = &self.live else { return false };
+        let (current, target) = (&self.deployment[stage].table, &live.plan.target[stage].table);
+        let batch = match live.plan.strategy {
+            RescaleStrategy::AllAtOnce => plan::whole_batch(current, target, &bytes),
+            _ => {
+                let limits = Limits { batching: live.plan.batching, budget_bytes: live.budget.bytes() };
+                plan::next_batch(current, target, &bytes, &[], &limits)
+            }
+        };
+        // The tables differ, so there is one.
+        let Some(batch) = batch else { return false };
+        let groups: usize = batch.moves.iter().map(|give| give.groups.len()).sum();
+        self.say_step(&format!("{groups} key groups of {} move", self.deployment[stage].name));
+        let order = self.hand_over(stage, &batch);
+        self.order(&Order::Await(order), out);
+        let waiting = receivers(&batch);
+        self.go(now_ms, At::Awaiting { stage, batch, waiting });
+        true
+    }
+
+    fn hand_over(&self, stage: usize, batch: &Batch) -> HandOver {
+        let ahead = self.live.as_ref().is_some_and(|live| live.plan.strategy != RescaleStrategy::AllAtOnce);
+        HandOver { stage, version: batch.table.version, moves: batch.moves.clone(), ahead }
+    }
+
+    pub(super) fn awaiting(&mut self, now_ms: i64, task: TaskId, version: u64, out: &mut Vec<Action>) {
+        let Some(At::Awaiting { stage, batch, waiting }) = self.live.as_mut().map(|live| &mut live.at) else { return };
+        if batch.table.version != version || !waiting.remove(&task) || !waiting.is_empty() {
+            return;
+        }
+        let (stage, batch) = (*stage, batch.clone());
+        let order = self.hand_over(stage, &batch);
+        self.order(&Order::Copy(order), out);
+        let waiting = donors(&batch);
+        self.go(now_ms, At::Copying { stage, batch, waiting });
+    }
+
+    pub(super) fn copied(&mut self, now_ms: i64, task: TaskId, version: u64) {
+        let Some(At::Copying { stage, batch, waiting }) = self.live.as_mut().map(|live| &mut live.at) else { return };
+        if batch.table.version != version || !waiting.remove(&task) || !waiting.is_empty() {
+            return;
+        }
+        let (stage, batch) = (*stage, batch.clone());
+        self.go(now_ms, At::Ready { stage, batch });
+    }
+
+    /// A task is at its end: the batch is dropped, and the rescale with it.
+    pub(super) fn declined(&mut self, now_ms: i64, task: TaskId, out: &mut Vec<Action>) {
+        match self.live.as_ref().map(|live| &live.at) {
+            Some(At::Awaiting { .. } | At::Copying { .. } | At::Ready { .. }) => self.drop_batch(now_ms, out),
+            Some(At::Giving { .. }) => self.gave(now_ms, task, Vec::new(), out),
+            Some(At::Taking { .. }) => {
+                self.recover(now_ms, format!("task {task} had ended before it could take splits over"), out);
+                return;
+            }
+            _ => return,
+        }
+        self.want_less("the job's input is at its end");
+    }
+
+    /// Forgets a batch whose routers have not switched.
+    pub(in crate::coordinator::protocol) fn drop_batch(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        let Some(live) = &self.live else { return };
+        let (At::Awaiting { stage, batch, .. } | At::Copying { stage, batch, .. } | At::Ready { stage, batch }) =
+            &live.at
+        else {
+            return;
+        };
+        let (stage, version) = (*stage, batch.table.version);
+        self.order(&Order::Drop { version }, out);
+        // No two batches have the same version.
+        self.deployment[stage].table.version = version;
+        self.go(now_ms, At::Next);
+    }
+
+    /// Has all routers switch, once no barrier is on its way.
+    pub(super) fn flip(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
+        if self.is_stopping() || !self.clear_of_barriers(now_ms, out) {
+            return false;
+        }
+        let Some(At::Ready { stage, batch }) = self.live.as_ref().map(|live| &live.at) else { return false };
+        let (stage, batch) = (*stage, batch.clone());
+        self.order(&Order::Flip { stage, table: batch.table.clone() }, out);
+        let (donors, receivers) = (donors(&batch), receivers(&batch));
+        let openings = self.openings(stage, &receivers);
+        self.go(now_ms, At::Flipped { stage, batch, donors, receivers, openings });
+        true
+    }
+
+    pub(super) fn handed_over(&mut self, now_ms: i64, task: TaskId, bytes: u64) {
+        if let Some(status) = self.rescales.front_mut() {
+            status.bytes_moved += bytes;
+        }
+        if let Some(At::Flipped { donors, .. }) = self.live.as_mut().map(|live| &mut live.at) {
+            donors.remove(&task);
+        }
+        self.settle(now_ms);
+    }
+
+    pub(super) fn adopted(&mut self, now_ms: i64, task: TaskId, pause_us: u64) {
+        let Some(live) = &mut self.live else { return };
+        match &mut live.at {
+            At::Flipped { receivers, .. } => {
+                live.pauses_ms.push(pause_us.div_ceil(1000));
+                receivers.remove(&task);
+            }
+            At::Taking { receivers, .. } => drop(receivers.remove(&task)),
+            _ => return,
+        }
+        self.settle(now_ms);
+    }
+
+    pub(super) fn opened(&mut self, now_ms: i64, opening: Opening) {
+        match self.live.as_mut().map(|live| &mut live.at) {
+            Some(At::Flipped { openings, .. } | At::Taking { openings, .. }) => drop(openings.remove(&opening)),
+            _ => return,
+        }
+        self.settle(now_ms);
+    }
+
+    /// The batch is over when its groups are owned, and everyone downstream has read on from the new owners.
+    fn settle(&mut self, now_ms: i64) {
+        let Some(live) = &mut self.live else { return };
+        match &live.at {
+            At::Flipped { stage, batch, donors, receivers, openings }
+                if donors.is_empty() && receivers.is_empty() && openings.is_empty() =>
+            {
+                let groups: usize = batch.moves.iter().map(|give| give.groups.len()).sum();
+                self.deployment[*stage].table = batch.table.clone();
+                let largest = batch.largest_transfer(&[]);
+                live.budget.observe(now_ms.saturating_sub(live.since_ms).unsigned_abs(), largest);
+                self.note_batch(groups as u32);
+            }
+            At::Taking { stage, splits, receivers, openings } if receivers.is_empty() && openings.is_empty() => {
+                let stage = &mut self.deployment[*stage];
+                stage.table.version += 1;
+                for moving in splits {
+                    for (reader, split) in &mut stage.splits {
+                        if split.id == moving.split.id {
+                            *reader = moving.to;
+                        }
+                    }
+                }
+                self.note_batch(0);
+            }
+            _ => return,
+        }
+        self.go(now_ms, At::Next);
+    }
+
+    fn note_batch(&mut self, groups: u32) {
+        let pauses = self.live.as_ref().map(|live| live.pauses_ms.clone()).unwrap_or_default();
+        let Some(status) = self.rescales.front_mut() else { return };
+        status.batches_done += 1;
+        status.groups_moved += groups;
+        status.pause_ms_max = pauses.iter().copied().max();
+        let mut sorted = pauses;
+        sorted.sort_unstable();
+        status.pause_ms_p50 = sorted.get(sorted.len() / 2).copied();
+    }
+}

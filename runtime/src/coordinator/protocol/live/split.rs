@@ -1,0 +1,53 @@
+//! Splits of a source that change their reader.
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_api::id::TaskId;
+
+use super::{At, Coordinator};
+use crate::coordinator::protocol::Action;
+use crate::message::live::{MovingSplit, Order};
+
+impl Coordinator {
+    /// Has readers stop, once no barrier is on its way.
+    pub(super) fn give(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
+        if !self.clear_of_barriers(now_ms, out) {
+            return false;
+        }
+        let Some(live) = &self.live else { return false };
+        let At::ToGive { stage } = live.at else { return false };
+        let current = &self.deployment[stage];
+        let next: BTreeMap<u32, TaskId> =
+            live.plan.target[stage].splits.iter().map(|(task, split)| (split.id, *task)).collect();
+        let mut splits = Vec::new();
+        for (from, split) in &current.splits {
+            if let Some(to) = next.get(&split.id).filter(|to| *to != from) {
+                splits.push((*from, split.id, *to));
+            }
+        }
+        let donors: BTreeSet<TaskId> = splits.iter().map(|(from, _, _)| *from).collect();
+        let version = current.table.version + 1;
+        self.say_step(&format!("{} splits of {} change their reader", splits.len(), self.deployment[stage].name));
+        self.order(&Order::Give { stage, version, splits }, out);
+        self.go(now_ms, At::Giving { stage, donors, splits: Vec::new() });
+        true
+    }
+
+    /// A task reads these splits no longer; once all have stopped, the next readers go on.
+    pub(super) fn gave(&mut self, now_ms: i64, task: TaskId, given: Vec<MovingSplit>, out: &mut Vec<Action>) {
+        let Some(At::Giving { stage, donors, splits }) = self.live.as_mut().map(|live| &mut live.at) else { return };
+        splits.extend(given);
+        if !donors.remove(&task) || !donors.is_empty() {
+            return;
+        }
+        let (stage, splits) = (*stage, std::mem::take(splits));
+        if splits.is_empty() {
+            self.go(now_ms, At::Next);
+            return;
+        }
+        let version = self.deployment[stage].table.version + 1;
+        let receivers: BTreeSet<TaskId> = splits.iter().map(|moving| moving.to).collect();
+        let openings = self.openings(stage, &receivers);
+        self.order(&Order::Take { version, splits: splits.clone() }, out);
+        self.go(now_ms, At::Taking { stage, splits, receivers, openings });
+    }
+}

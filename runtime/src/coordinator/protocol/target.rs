@@ -1,0 +1,143 @@
+//! What a rescale is to end in: tasks, owner tables and readers of splits, from what is deployed and what is asked for.
+use std::collections::BTreeMap;
+
+use millstream_api::id::TaskId;
+use millstream_api::wire::{RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+
+use super::Coordinator;
+use crate::coordinator::place::{self, Before};
+use crate::message::{Register, StageDeployment, TaskReport};
+use crate::rescale::budget::Budget;
+use crate::rescale::estimate::{self, Pace, estimate};
+use crate::rescale::plan::{Limits, even_bytes, even_load};
+
+/// A rescale that moved less says little about how fast state moves.
+const TELLING_BYTES: u64 = 1 << 20;
+
+/// The end of a rescale.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::coordinator) struct Target {
+    /// All stages; those that nothing was asked of are as they are deployed.
+    pub(in crate::coordinator) stages: Vec<StageDeployment>,
+    /// The first task id not used.
+    pub(in crate::coordinator) next_task: TaskId,
+}
+
+impl Coordinator {
+    /// Where `request` leads, whose parallelisms by stage are `to`. Stages without a change keep their version of the table.
+    pub(in crate::coordinator) fn target(&self, request: &RescaleRequest, to: &[u32]) -> Result<Target, (u16, String)> {
+        let rebalanced = request.rebalance.iter().map(|name| (name, None));
+        let written = request.tables.iter().map(|(name, owners)| (name, Some(owners)));
+        let mut asked: BTreeMap<usize, Option<&Vec<TaskId>>> = BTreeMap::new();
+        for (name, owners) in rebalanced.chain(written) {
+            let index = self.keyed_stage(name)?;
+            if asked.insert(index, owners).is_some_and(|other| other.is_some() != owners.is_some()) {
+                return Err((400, format!("stage {name}: a table and a rebalance contradict each other; ask for one")));
+            }
+        }
+        let changes = |index: &usize| self.deployment[*index].tasks.len() != to[*index] as usize;
+        let mut load: BTreeMap<String, u32> = BTreeMap::new();
+        for index in (0..self.deployment.len()).filter(|index| !changes(index)) {
+            for placed in &self.deployment[index].tasks {
+                *load.entry(placed.worker.clone()).or_default() += 1;
+            }
+        }
+        let mut target = Target { stages: self.deployment.clone(), next_task: self.next_task };
+        for (index, parallelism) in to.iter().enumerate() {
+            if changes(&index) {
+                target.stages[index] = self.placed(index, *parallelism, &mut load, &mut target.next_task)?;
+            }
+            let tasks: Vec<_> = target.stages[index].tasks.iter().map(|placed| placed.task).collect();
+            let current = &self.deployment[index].table;
+            match asked.get(&index) {
+                Some(Some(owners)) => {
+                    let name = &self.config.stages[index].name;
+                    let table = current.explicit(owners, &tasks);
+                    target.stages[index].table = table.map_err(|error| (400, format!("stage {name}: {error}")))?;
+                }
+                Some(None) => {
+                    let next = current.rebalance_weighted(&tasks, &self.group_load(index)?);
+                    if next.owners != current.owners {
+                        target.stages[index].table = next;
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(target)
+    }
+
+    fn placed(
+        &self,
+        index: usize,
+        parallelism: u32,
+        load: &mut BTreeMap<String, u32>,
+        next_task: &mut TaskId,
+    ) -> Result<StageDeployment, (u16, String)> {
+        let deployed = &self.deployment[index];
+        let before = Before {
+            tasks: deployed.tasks.clone(),
+            table: Some(deployed.table.clone()),
+            splits: deployed.splits.clone(),
+        };
+        let workers: Vec<Register> = self.workers.values().map(|worker| worker.register.clone()).collect();
+        let request = place::Request { parallelism, key_groups: self.config.job.key_groups, workers: &workers };
+        let placed = place::stage(&self.config.stages[index], &before, &request, load, next_task);
+        placed.map_err(|error| (409, format!("{error}; add workers")))
+    }
+
+    /// A stage whose rows are spread by key.
+    fn keyed_stage(&self, name: &str) -> Result<usize, (u16, String)> {
+        let index = self.config.stages.iter().position(|stage| stage.name == name);
+        let index = index.ok_or_else(|| (404, self.no_such_stage(name)))?;
+        if self.config.stages[index].inputs.iter().any(|(_, _, partition)| *partition == "hash") {
+            return Ok(index);
+        }
+        Err((400, format!("stage {name}: its rows are not spread by key, so it has no key groups to move")))
+    }
+
+    /// State of each key group of a stage: that of its task, even over the task's groups.
+    pub(in crate::coordinator) fn group_bytes(&self, index: usize) -> Vec<u64> {
+        let bytes = |report: &&TaskReport| (report.task, report.state_bytes);
+        even_bytes(&self.deployment[index].table, &self.reports().values().map(bytes).collect())
+    }
+
+    /// Load of each key group of a stage: the share of time its task is busy, even over the task's groups.
+    pub(in crate::coordinator) fn group_load(&self, index: usize) -> Result<Vec<f64>, (u16, String)> {
+        let (stage, reports) = (&self.deployment[index], self.reports());
+        let busy = |task: TaskId| {
+            let counters = &reports.get(&task).filter(|report| report.counters.elapsed_us > 0)?.counters;
+            Some((task, counters.busy_us as f64 / counters.elapsed_us as f64))
+        };
+        let known: Option<BTreeMap<TaskId, f64>> = stage.tasks.iter().map(|placed| busy(placed.task)).collect();
+        let unknown =
+            || (409, format!("stage {}: its load has not been measured yet; ask again in a moment", stage.name));
+        Ok(even_load(&stage.table, &known.ok_or_else(unknown)?))
+    }
+
+    /// What a rescale to `target` is expected to take.
+    pub(in crate::coordinator) fn estimate(&self, request: &RescaleRequest, target: &Target) -> RescaleEstimate {
+        let limits = Limits { batching: request.batch, budget_bytes: Budget::default().bytes() };
+        let pace = Pace { strategy: request.strategy, limits, rate_bytes_per_s: self.rate_bytes_per_s() };
+        let stages = self.deployment.iter().zip(&target.stages).enumerate();
+        let one = |(index, (before, after)): (usize, (&StageDeployment, &StageDeployment))| {
+            let tasks: Vec<_> = after.tasks.iter().map(|placed| placed.task).collect();
+            let by_load = before.tasks == after.tasks && request.rebalance.contains(&after.name);
+            let load = if by_load { self.group_load(index).unwrap_or_default() } else { Vec::new() };
+            estimate(&before.table, &after.table, &tasks, &self.group_bytes(index), &load, &pace)
+        };
+        let changed = stages.filter(|(_, (before, after))| before != after);
+        estimate::total(&changed.map(one).collect::<Vec<_>>(), request.strategy)
+    }
+
+    /// As the newest live rescale that moved enough has shown.
+    fn rate_bytes_per_s(&self) -> u64 {
+        let telling = |status: &&RescaleStatus| {
+            let live = status.strategy != RescaleStrategy::Restart && status.state == RescaleState::Done;
+            live && status.bytes_moved >= TELLING_BYTES
+        };
+        let seen = self.rescales.iter().find(telling);
+        let rate = seen.and_then(|seen| seen.bytes_moved.saturating_mul(1000).checked_div(seen.duration_ms?));
+        rate.unwrap_or(estimate::RATE_BYTES_PER_S)
+    }
+}

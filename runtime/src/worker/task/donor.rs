@@ -1,0 +1,253 @@
+//! A task that gives key groups away: snapshots ahead while it serves, then, with the last marker, what has changed since.
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use millstream_api::id::{KeyGroup, TaskId};
+
+use super::Task;
+use crate::batch::{Element, PartKind, StatePart};
+use crate::exchange::Outlet;
+use crate::message::live::{HandOver, Step};
+use crate::stage::Flow;
+use crate::state::part::Builder;
+use crate::state::{Snapshot, Store};
+use crate::worker::{Failed, TaskEvent};
+
+/// The donor's side of a hand-over.
+pub(super) struct Donor {
+    order: Arc<HandOver>,
+    /// Groups with their next owners.
+    gifts: Vec<(TaskId, KeyGroup)>,
+    phase: Phase,
+    /// Routers have been told to switch.
+    flipped: bool,
+    snapshot: Option<Box<dyn Snapshot>>,
+    /// Groups of the snapshot that have yet to be sent, and where the first of them goes on.
+    left: VecDeque<(TaskId, KeyGroup)>,
+    cursor: Option<Vec<u8>>,
+    /// Changes, and the last parts.
+    parts: VecDeque<(TaskId, StatePart)>,
+    bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Snapshots are on their way.
+    Copying,
+    /// Waits for markers.
+    Waiting,
+    /// The groups are no longer its own; the rest of them is on its way.
+    Shipping,
+}
+
+impl Donor {
+    fn new(order: Arc<HandOver>, task: TaskId) -> Self {
+        let own = order.moves.iter().filter(|give| give.from == task);
+        let gifts = own.flat_map(|give| give.groups.iter().map(|group| (give.to, *group))).collect();
+        Self {
+            order,
+            gifts,
+            phase: Phase::Copying,
+            flipped: false,
+            snapshot: None,
+            left: VecDeque::new(),
+            cursor: None,
+            parts: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    fn groups(&self) -> Vec<KeyGroup> {
+        let mut groups: Vec<KeyGroup> = self.gifts.iter().map(|(_, group)| *group).collect();
+        groups.sort_unstable();
+        groups
+    }
+
+    /// The state as it is now will be sent, group by group.
+    fn send_snapshot(&mut self, store: &mut dyn Store) -> Result<(), Failed> {
+        self.snapshot = Some(store.snapshot()?);
+        self.left = self.gifts.iter().copied().collect();
+        Ok(())
+    }
+
+    /// What the groups have become since the snapshot, in parts of about this size.
+    fn send_changes(&mut self, store: &mut dyn Store, part_bytes: usize) -> Result<(), Failed> {
+        for (to, group) in &self.gifts {
+            let mut builder = Builder::default();
+            for (key, value) in store.take_changes(*group)? {
+                builder.push(&key, value.as_deref());
+                if builder.bytes() >= part_bytes {
+                    let full = std::mem::take(&mut builder);
+                    self.parts.push_back((*to, self.part(*group, PartKind::Changes, full)));
+                }
+            }
+            if builder.bytes() > 0 {
+                self.parts.push_back((*to, self.part(*group, PartKind::Changes, builder)));
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&self, group: KeyGroup, kind: PartKind, builder: Builder) -> StatePart {
+        StatePart { version: self.order.version, group, kind, entries: builder.finish() }
+    }
+
+    /// The next part of the snapshot.
+    fn cut_part(&mut self, part_bytes: usize) -> Result<Option<(TaskId, StatePart)>, Failed> {
+        let (Some(snapshot), Some((to, group))) = (&self.snapshot, self.left.front().copied()) else { return Ok(None) };
+        let (mut builder, mut next) = (Builder::default(), None);
+        snapshot.export(group, self.cursor.as_deref(), &mut |key, value| {
+            if builder.bytes() >= part_bytes {
+                next = Some(key.to_vec());
+                return false;
+            }
+            builder.push(key, Some(value));
+            true
+        })?;
+        self.cursor = next;
+        if self.cursor.is_none() {
+            self.left.pop_front();
+        }
+        if self.left.is_empty() {
+            self.snapshot = None;
+        }
+        Ok(Some((to, self.part(group, PartKind::Snapshot, builder))))
+    }
+
+    /// Sends at most one part, to a receiver that has credit for it.
+    fn ship(&mut self, outlets: &BTreeMap<TaskId, Outlet>, part_bytes: usize) -> Result<bool, Failed> {
+        let to = self.left.front().map(|(to, _)| *to).or_else(|| self.parts.front().map(|(to, _)| *to));
+        let Some(outlet) = to.and_then(|to| outlets.get(&to)).filter(|outlet| outlet.credit() > 0) else {
+            return Ok(false);
+        };
+        let part = match self.cut_part(part_bytes)? {
+            Some(part) => Some(part),
+            None => self.parts.pop_front(),
+        };
+        let Some((_, part)) = part else { return Ok(false) };
+        let is_last = part.kind == PartKind::Last;
+        if !is_last && part.entries.is_empty() {
+            return Ok(true);
+        }
+        self.bytes += outlet.send(Element::State(part))? as u64;
+        Ok(true)
+    }
+
+    fn is_through(&self) -> bool {
+        self.left.is_empty() && self.parts.is_empty()
+    }
+}
+
+impl Task {
+    /// Groups are to be given away; `ahead`: a snapshot is sent first.
+    pub(super) fn copy(&mut self, order: Arc<HandOver>) -> Result<(), Failed> {
+        if self.ending || self.donor.is_some() {
+            self.moved(order.version, Step::Declined);
+            return Ok(());
+        }
+        let mut donor = Donor::new(order, self.parts.task);
+        if donor.order.ahead {
+            let groups = donor.groups();
+            self.run(|chain, env| chain.flush_groups(&groups, env).map(|()| Flow::Done))?;
+            for group in groups {
+                self.parts.store.track(group)?;
+            }
+            donor.send_snapshot(self.parts.store.as_mut())?;
+        }
+        self.donor = Some(donor);
+        Ok(())
+    }
+
+    /// A hand-over will not happen.
+    pub(super) fn keep(&mut self, version: u64) -> Result<(), Failed> {
+        let Some(donor) = self.donor.take_if(|donor| donor.order.version == version) else { return Ok(()) };
+        if donor.order.ahead {
+            for group in donor.groups() {
+                self.parts.store.take_changes(group)?;
+            }
+        }
+        self.end_of_input()
+    }
+
+    /// Routers have been told to switch: markers will come.
+    pub(super) fn flipped(&mut self, stage: usize, version: u64) {
+        if let Some(donor) = &mut self.donor
+            && (donor.order.stage, donor.order.version) == (stage, version)
+        {
+            donor.flipped = true;
+        }
+    }
+
+    /// A marker: rows of the groups end on this channel.
+    pub(super) fn marked(&mut self, channel: usize, version: u64) {
+        if self.donor.as_ref().is_some_and(|donor| donor.order.version == version) {
+            self.inputs.mark(channel);
+        }
+    }
+
+    /// Sends what is due to the receivers, one part at a time. Says whether it did.
+    pub(super) fn ship(&mut self) -> Result<bool, Failed> {
+        let Some(donor) = &mut self.donor else { return Ok(false) };
+        let shipped = donor.ship(&self.transfers, self.parts.part_bytes)?;
+        if !donor.is_through() {
+            return Ok(shipped);
+        }
+        let (version, bytes) = (donor.order.version, donor.bytes);
+        match donor.phase {
+            Phase::Copying => {
+                donor.phase = Phase::Waiting;
+                self.moved(version, Step::Copied { bytes });
+            }
+            Phase::Waiting => {}
+            Phase::Shipping => {
+                if !donor.order.ahead {
+                    for group in donor.groups() {
+                        self.parts.store.drop_group(group)?;
+                    }
+                }
+                self.donor = None;
+                self.moved(version, Step::HandedOver { bytes });
+                self.end_of_input()?;
+            }
+        }
+        Ok(shipped)
+    }
+
+    /// With the last marker the groups are no longer this task's.
+    pub(super) fn hand_over_if_due(&mut self) -> Result<bool, Failed> {
+        let is_due = |donor: &Donor| donor.flipped && donor.phase == Phase::Waiting;
+        let Some(donor) = self.donor.as_ref().filter(|donor| is_due(donor) && self.inputs.all_marked()) else {
+            return Ok(false);
+        };
+        let (version, groups) = (donor.order.version, donor.groups());
+        let mut receivers: Vec<TaskId> = donor.gifts.iter().map(|(to, _)| *to).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        self.run(|chain, env| chain.disown(&groups, env).map(|()| Flow::Done))?;
+        self.parts.output.control(&Element::Closing { version, receivers: Arc::from(receivers.clone()) })?;
+        self.parts.groups.retain(|group| groups.binary_search(group).is_err());
+        let (store, part_bytes) = (self.parts.store.as_mut(), self.parts.part_bytes);
+        if let Some(donor) = &mut self.donor {
+            if donor.order.ahead {
+                donor.send_changes(store, part_bytes)?;
+                for group in &groups {
+                    store.drop_group(*group)?;
+                }
+            } else {
+                donor.send_snapshot(store)?;
+            }
+            let last =
+                |to| (to, StatePart { version, group: 0, kind: PartKind::Last, entries: Builder::default().finish() });
+            donor.parts.extend(receivers.into_iter().map(last));
+            donor.phase = Phase::Shipping;
+        }
+        let progress = self.inputs.unmark();
+        self.progress(progress)?;
+        Ok(true)
+    }
+
+    pub(super) fn moved(&self, version: u64, step: Step) {
+        let (task, groups) = (self.parts.task, self.parts.groups.clone());
+        self.tell(TaskEvent::Moved { task, version, step, groups });
+    }
+}

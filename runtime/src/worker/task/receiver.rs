@@ -1,0 +1,257 @@
+//! A task that takes key groups over. What arrives for them before they are here is held, then replayed in a chain of its
+//! own, the *guest*, with the groups' own event time; once the guest is level with the task, the task goes on with them.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrow::array::UInt32Array;
+use millstream_api::id::{KeyGroup, TaskId};
+
+use super::Task;
+use crate::batch::{Batch, Element, PartKind, StatePart};
+use crate::message::Failure;
+use crate::message::live::{HandOver, Step};
+use crate::stage::chain::{Chain, Env, Item};
+use crate::stage::{self, Flow};
+use crate::state::part;
+use crate::worker::Failed;
+use crate::worker::inputs::{Inputs, Progress};
+
+/// The receiver's side of a hand-over.
+pub(super) struct Receiver {
+    order: Arc<HandOver>,
+    /// Groups that come, ascending.
+    groups: Vec<KeyGroup>,
+    /// Those of which something is in the store already.
+    pub arrived: BTreeSet<KeyGroup>,
+    donors: Arc<[TaskId]>,
+    /// Donors that have more to send.
+    sending: BTreeSet<TaskId>,
+    /// What the channels have said to the groups.
+    inputs: Inputs,
+    /// Channels whose marker has not come yet.
+    unmarked: BTreeSet<usize>,
+    held: VecDeque<Held>,
+    flipped_at_us: Option<u64>,
+    guest: Option<Guest>,
+}
+
+/// What waits for the groups, in the order it came, with its channel.
+enum Held {
+    Rows(usize, usize, Batch),
+    Watermark(usize, i64),
+    Idle(usize),
+    End(usize),
+}
+
+struct Guest {
+    chain: Chain,
+    flowing: bool,
+}
+
+impl Receiver {
+    fn new(order: Arc<HandOver>, task: TaskId, inputs: &Inputs) -> Self {
+        let gifts = || order.moves.iter().filter(|give| give.to == task);
+        let mut groups: Vec<KeyGroup> = gifts().flat_map(|give| give.groups.iter().copied()).collect();
+        groups.sort_unstable();
+        let sending: BTreeSet<TaskId> = gifts().map(|give| give.from).collect();
+        Self {
+            groups,
+            arrived: BTreeSet::new(),
+            donors: sending.iter().copied().collect(),
+            sending,
+            inputs: inputs.for_arrivals(),
+            unmarked: inputs.live().collect(),
+            held: VecDeque::new(),
+            flipped_at_us: None,
+            guest: None,
+            order,
+        }
+    }
+
+    /// Takes the rows of the groups out of a batch; gives the others.
+    fn hold(&mut self, (channel, port): (usize, usize), batch: Batch) -> Result<Batch, Failed> {
+        let Some(groups) = batch.groups.clone() else { return Ok(batch) };
+        let comes = |group: &KeyGroup| self.groups.binary_search(group).is_ok();
+        if !groups.iter().any(comes) {
+            return Ok(batch);
+        }
+        if self.unmarked.contains(&channel) {
+            let message = "rows came for key groups that are neither owned nor awaited yet".to_owned();
+            return Err(Failed(Failure { message, user: false }));
+        }
+        let rows = || (0u32..).zip(groups.iter());
+        let held: UInt32Array = rows().filter(|(_, group)| comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
+        let rest: UInt32Array =
+            rows().filter(|(_, group)| !comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
+        self.held.push_back(Held::Rows(channel, port, batch.take(&held).map_err(crate::exchange::Error::from)?));
+        Ok(batch.take(&rest).map_err(crate::exchange::Error::from)?)
+    }
+
+    /// Whether what the channel says counts for the groups.
+    fn listens(&self, channel: usize) -> bool {
+        !self.unmarked.contains(&channel)
+    }
+}
+
+impl Task {
+    /// Groups will come.
+    pub(super) fn await_groups(&mut self, order: Arc<HandOver>) {
+        if self.ending || self.receiver.is_some() {
+            self.moved(order.version, Step::Declined);
+            return;
+        }
+        let version = order.version;
+        self.receiver = Some(Receiver::new(order, self.parts.task, &self.inputs));
+        self.moved(version, Step::Awaiting);
+    }
+
+    /// They will not. What has come of them goes.
+    pub(super) fn stop_awaiting(&mut self, version: u64) -> Result<(), Failed> {
+        let Some(receiver) = self.receiver.take_if(|receiver| receiver.order.version == version) else { return Ok(()) };
+        for group in receiver.arrived {
+            self.parts.store.drop_group(group)?;
+        }
+        self.end_of_input()
+    }
+
+    /// Rows: those of groups that are on their way are held.
+    pub(super) fn hold(&mut self, channel: usize, port: usize, batch: Batch) -> Result<Batch, Failed> {
+        match &mut self.receiver {
+            Some(receiver) => receiver.hold((channel, port), batch),
+            None => Ok(batch),
+        }
+    }
+
+    /// What a channel says of event time is said to the groups as well, in its place among their rows.
+    pub(super) fn overhear(&mut self, channel: usize, element: &Element) {
+        let Some(receiver) = &mut self.receiver else { return };
+        match element {
+            Element::Marker { version, watermark_ms } if *version == receiver.order.version => {
+                receiver.unmarked.remove(&channel);
+                receiver.flipped_at_us.get_or_insert(self.parts.clock.now_us());
+                receiver.held.push_back(Held::Watermark(channel, *watermark_ms));
+            }
+            Element::End => {
+                receiver.unmarked.remove(&channel);
+                receiver.held.push_back(Held::End(channel));
+            }
+            Element::Watermark(watermark_ms) if receiver.listens(channel) => {
+                receiver.held.push_back(Held::Watermark(channel, *watermark_ms));
+            }
+            Element::Idle if receiver.listens(channel) => receiver.held.push_back(Held::Idle(channel)),
+            _ => {}
+        }
+    }
+
+    /// A part of a group.
+    pub(super) fn arrive(&mut self, channel: usize, state: StatePart) -> Result<(), Failed> {
+        let from = self.donors.get(&channel).copied();
+        let Some(receiver) = self.receiver.as_mut().filter(|receiver| receiver.order.version == state.version) else {
+            return Ok(()); // Of a hand-over that was given up.
+        };
+        let store = &mut self.parts.store;
+        match state.kind {
+            PartKind::Snapshot => {
+                receiver.arrived.insert(state.group);
+                let entries = part::decode(&state.entries)?.into_iter();
+                store.import(state.group, entries.filter_map(|(key, value)| Some((key, value?))).collect())?;
+            }
+            PartKind::Changes => {
+                receiver.arrived.insert(state.group);
+                store.write(part::decode(&state.entries)?)?;
+            }
+            PartKind::Last => {
+                receiver.sending.retain(|donor| Some(*donor) != from);
+                if receiver.sending.is_empty() {
+                    return self.welcome();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All of the groups is here: what was held can be replayed.
+    fn welcome(&mut self) -> Result<(), Failed> {
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        let mut chain = (self.parts.make_chain)()?;
+        let mut output = Vec::new();
+        let mut env = Env { store: self.parts.store.as_mut(), groups: &receiver.groups, output: &mut output };
+        chain.restore(&BTreeMap::new(), &mut env)?;
+        let (version, donors) = (receiver.order.version, Arc::clone(&receiver.donors));
+        receiver.guest = Some(Guest { chain, flowing: false });
+        self.parts.output.control(&Element::Opening { version, donors, watermark_ms: i64::MIN })
+    }
+
+    /// Whether what is said downstream about event time must wait: it would not hold for the groups.
+    pub(super) fn is_behind(&self) -> bool {
+        self.receiver.as_ref().is_some_and(|receiver| receiver.guest.is_some())
+    }
+
+    /// Replays one thing that was held. Says whether it did anything.
+    pub(super) fn replay(&mut self) -> Result<bool, Failed> {
+        let Some(receiver) = &mut self.receiver else { return Ok(false) };
+        let Some(guest) = &receiver.guest else { return Ok(false) };
+        if guest.flowing {
+            return self.run_guest(|chain, env| chain.resume(env)).map(|()| true);
+        }
+        let progress = match receiver.held.pop_front() {
+            Some(Held::Rows(channel, port, batch)) => {
+                receiver.inputs.rows(channel);
+                self.count(batch.num_rows());
+                return self.run_guest(|chain, env| chain.push(port, batch, env)).map(|()| true);
+            }
+            Some(Held::Watermark(channel, watermark_ms)) => receiver.inputs.watermark(channel, watermark_ms),
+            Some(Held::Idle(channel)) => receiver.inputs.idle(channel),
+            Some(Held::End(channel)) => receiver.inputs.end(channel),
+            None if receiver.unmarked.is_empty() && receiver.inputs.is_level(&self.inputs) => {
+                return self.adopt().map(|()| true);
+            }
+            None => return Ok(false),
+        };
+        if let Progress::Watermark(watermark_ms) = progress {
+            self.run_guest(|chain, env| chain.watermark(watermark_ms, env))?;
+        }
+        Ok(true)
+    }
+
+    fn run_guest(
+        &mut self,
+        work: impl FnOnce(&mut Chain, &mut Env<'_>) -> Result<Flow, stage::Error>,
+    ) -> Result<(), Failed> {
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        let Some(guest) = &mut receiver.guest else { return Ok(()) };
+        let mut output = Vec::new();
+        let store = self.parts.store.as_mut();
+        let flow = work(&mut guest.chain, &mut Env { store, groups: &receiver.groups, output: &mut output })?;
+        guest.flowing = flow == Flow::More;
+        for item in output {
+            if let Item::Rows(batch) = item {
+                self.parts.gauge.records_out.fetch_add(batch.num_rows() as u64, Relaxed);
+                self.parts.output.rows(batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The groups are level with the rest of the task.
+    fn adopt(&mut self) -> Result<(), Failed> {
+        self.run_guest(|chain, env| chain.barrier(env).map(|()| Flow::Done))?;
+        let Some(receiver) = self.receiver.take() else { return Ok(()) };
+        let late_rows = receiver.guest.map_or(0, |guest| guest.chain.late_rows());
+        self.late_rows_of_guests += late_rows;
+        self.parts.groups.extend(&receiver.groups);
+        self.parts.groups.sort_unstable();
+        self.run(|chain, env| chain.adopt(&receiver.groups, env).map(|()| Flow::Done))?;
+        // What was held back meanwhile, and what the opening has set back.
+        if self.inputs.is_idle() {
+            self.parts.output.control(&Element::Idle)?;
+        } else if let Some(watermark_ms) = self.emitted_ms {
+            self.parts.output.control(&Element::Watermark(watermark_ms))?;
+        }
+        let since_us = receiver.flipped_at_us.unwrap_or(self.parts.clock.now_us());
+        let pause_us = self.parts.clock.now_us().saturating_sub(since_us);
+        self.moved(receiver.order.version, Step::Adopted { pause_us });
+        self.end_of_input()
+    }
+}

@@ -1,0 +1,46 @@
+//! Reading a source.
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Input, Step, Task};
+use crate::batch::Batch;
+use crate::source::Poll;
+use crate::worker::Failed;
+
+/// A source that cannot tell when it has more is asked again after this long.
+const POLL_AGAIN_US: u64 = 100_000;
+
+impl Task {
+    pub(super) fn read_source(&mut self, now_us: u64) -> Result<Step, Failed> {
+        let Input::Source(source) = &mut self.parts.input else { return Ok(Step::Worked) };
+        let now_ms = self.parts.clock.now_ms();
+        let poll = source.poll(now_ms).map_err(|error| Failed::from_source(&error))?;
+        let lag = source.lag_records(now_ms).unwrap_or(u64::MAX);
+        self.parts.gauge.lag_records.store(lag, Relaxed);
+        let offered = source.offered_per_s(now_ms).map_or(u64::MAX, |rate| (rate * 1000.0) as u64);
+        self.parts.gauge.offered_milli_per_s.store(offered, Relaxed);
+        self.parts.gauge.bad_records.store(source.bad_records(), Relaxed);
+        match poll {
+            Poll::Rows { rows, split } => {
+                let mut batch = Batch::inserts(rows);
+                batch.split = split;
+                self.rows(0, batch)?;
+                Ok(Step::Worked)
+            }
+            Poll::Finished { .. } => {
+                let active = source.active_splits();
+                self.run(|chain, env| chain.splits(&active, env))?;
+                Ok(Step::Worked)
+            }
+            Poll::Pending { until_ms } => {
+                self.run(|chain, env| chain.tick(now_us / 1000, env))?;
+                let due = until_ms.map_or(POLL_AGAIN_US, |until| (until - now_ms).clamp(0, 100) as u64 * 1000);
+                self.run_dry(Some(now_us + due.max(1000)))
+            }
+            Poll::End if self.vacant => self.run_dry(None),
+            Poll::End => {
+                self.begin_end()?;
+                Ok(Step::Worked)
+            }
+        }
+    }
+}
