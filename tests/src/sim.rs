@@ -12,7 +12,7 @@
 //! let two = Run::new(1, sql, Options::default()).run()?;
 //! assert_eq!(two.lines, straight.lines);
 //! // The same, restored at three tasks per stage after two checkpoints.
-//! let three = Run::new(2, sql, Options { rescale_after: Some((2, 3)), ..Options::default() }).run()?;
+//! let three = Run::new(2, sql, Options { rescales: vec![(2, 3)], ..Options::default() }).run()?;
 //! assert!(three.lines == straight.lines && three.rescales == 1 && three.moved_state);
 //! // Whatever can go wrong does.
 //! let hard = Run::new(3, sql, Options { faults: Faults::all(), ..Options::default() }).run()?;
@@ -28,6 +28,7 @@ use millstream_api::wire::RescaleStrategy;
 use millstream_runtime::job::{JobSpec, Tuning};
 
 mod books;
+mod bugs;
 mod control;
 mod coordinator;
 mod doors;
@@ -36,6 +37,7 @@ mod meet;
 mod net;
 mod node;
 mod output;
+mod owners;
 mod rng;
 mod trace;
 mod world;
@@ -59,9 +61,10 @@ pub struct Options {
     pub batch_rows: usize,
     /// Credit window of a channel. Small, so that tasks wait for credit.
     pub window_bytes: usize,
-    /// After this many checkpoints, a rescale of all stages to this parallelism (of sources at most their number of splits).
-    pub rescale_after: Option<(u64, u32)>,
-    /// How it is done.
+    /// After so many checkpoints each, and when the one before is done: rescales of all stages to these parallelisms (of sources
+    /// at most their number of splits).
+    pub rescales: Vec<(u64, u32)>,
+    /// How they are done.
     pub strategy: RescaleStrategy,
     /// Frames are long on their way; otherwise the seed decides what is slow.
     pub slow_network: bool,
@@ -84,7 +87,7 @@ impl Default for Options {
             key_groups: 16,
             batch_rows: 32,
             window_bytes: 2048,
-            rescale_after: None,
+            rescales: Vec::new(),
             strategy: RescaleStrategy::Restart,
             slow_network: false,
             faults: Faults::default(),
@@ -159,6 +162,14 @@ pub enum Plant {
     OldPositions,
     /// A link loses a batch of rows.
     LoseRows,
+    /// A marker passes rows that were sent before it, so that groups are given away before their last rows have come.
+    MarkerOvertakes,
+    /// Who takes units over says that all their event time is over.
+    OpeningTooHigh,
+    /// Entries removed between a group's snapshot and its flip are not removed at its next owner.
+    KeepRemoved,
+    /// What changed between a group's snapshot and its flip does not come to its next owner.
+    LoseChanges,
 }
 
 /// What a run came to.
@@ -178,6 +189,8 @@ pub struct Report {
     pub rescales: u64,
     /// Whether key groups of a task with state were restored at another task.
     pub moved_state: bool,
+    /// State in the last checkpoint.
+    pub state_bytes: u64,
     /// Rows that source tasks read, those read again included.
     pub source_rows: u64,
     /// What went wrong, as often as it did.

@@ -1,5 +1,6 @@
 //! Golden SQL: one result for every way to run a job.
 use anyhow::{Result, ensure};
+use millstream_api::wire::RescaleStrategy::{AllAtOnce, Incremental};
 use millstream_tests::golden::real::Real;
 use millstream_tests::golden::{Case, cases, is_blessing, oracle};
 use millstream_tests::sim::{Options, Report, Run};
@@ -54,14 +55,42 @@ fn restored_at_three_tasks_in_the_middle() -> Result<()> {
         20,
         |case| {
             let at = |seed| {
-                let options =
-                    Options { rescale_after: Some((1, 3)), checkpoint_interval_ms: Some(2), ..Options::default() };
+                let options = Options { rescales: vec![(1, 3)], checkpoint_interval_ms: Some(2), ..Options::default() };
                 simulate(case, seed, options)
             };
             let report = at(3)?;
             case.check(&report.lines, "restored at three tasks")?;
             ensure!(report.rescales == 1, "{} rescales", report.rescales);
             ensure!(report.moved_state || case.is_stateless, "no group with state was restored at another task");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn rescaled_up_and_down_while_it_runs() -> Result<()> {
+    each(
+        |case| case.is_simulated && !case.is_single,
+        20,
+        |case| {
+            let mut moved = false;
+            for (seed, strategy) in (4..8).zip([Incremental, AllAtOnce, Incremental, Incremental]) {
+                let rescales = vec![(0, 1 + 2 * (seed % 2) as u32), (0, 2), (0, 3), (0, 1)];
+                // Small batches make long runs, so that even the smallest input is read in the middle of a rescale.
+                let options = Options {
+                    rescales,
+                    strategy,
+                    checkpoint_interval_ms: Some(2),
+                    batch_rows: 4,
+                    steps_max: 1_000_000,
+                    ..Options::default()
+                };
+                let report = Run::new(seed, &case.sql, options).run()?;
+                case.check(&report.lines, &format!("rescaled {strategy:?} with seed {seed}"))?;
+                ensure!(report.rescales > 0, "it was not rescaled with seed {seed}");
+                moved |= report.rescales > 1 && report.moved_state;
+            }
+            ensure!(moved || case.is_stateless, "no group with state moved up and down");
             Ok(())
         },
     )

@@ -236,7 +236,7 @@ pub enum AutoscalingMode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rescale {
-    /// The way; unset = the least disturbing one there is.
+    /// The way; unset = `Incremental`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// How long new pods may stay unscheduled.

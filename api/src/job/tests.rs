@@ -122,10 +122,6 @@ fn rules_across_fields_name_the_field() {
         ("  startFrom: {mode: Path}", "spec.startFrom.path: mode Path needs path"),
         ("  startFrom: {path: x}", "spec.startFrom.path: is only for mode Path, not Empty"),
         (
-            "  rescale: {strategy: Incremental}",
-            "spec.rescale.strategy: Incremental is not available in this version; leave it out or say Restart",
-        ),
-        (
             "  variables: [{name: 1a, value: x}]",
             "spec.variables[0].name: must be letters, digits and _, not beginning with a digit",
         ),

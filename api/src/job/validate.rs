@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::parse_quantity;
 use super::setting::Settings;
-use super::spec::{Spec, Stage, StartMode, Strategy, StreamJob};
+use super::spec::{Spec, Stage, StartMode, StreamJob};
 use crate::duration::Duration;
 
 /// Longest inline SQL: with more, the resource would not fit where Kubernetes keeps it.
@@ -95,12 +95,6 @@ impl Errors {
         self.check(spec.slots_per_worker >= 1, "spec.slotsPerWorker", || "0 must be at least 1".into());
         self.autoscaling(spec);
         self.stages(spec);
-        if let Some(strategy @ (Strategy::Incremental | Strategy::AllAtOnce)) = spec.rescale.strategy {
-            self.0.push(FieldError::new(
-                "spec.rescale.strategy",
-                format!("{strategy:?} is not available in this version; leave it out or say Restart"),
-            ));
-        }
         self.durations(spec);
         for (path, text) in [("spec.state.memory", &spec.state.memory), ("spec.state.disk", &spec.state.disk)] {
             self.check(parse_quantity(text).is_some_and(|bytes| bytes > 0), path, || {

@@ -1,7 +1,8 @@
 //! What the job's spec says about scaling, resolved.
 use std::collections::BTreeMap;
 
-use millstream_api::job::{AutoscalingMode, Settings, StreamJob};
+use millstream_api::job::{AutoscalingMode, Settings, Strategy, StreamJob};
+use millstream_api::wire::RescaleStrategy;
 
 use crate::autoscale::{Bounds, Policy};
 
@@ -15,6 +16,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Within what.
     pub policy: Policy,
+    /// How parallelism is changed.
+    pub strategy: RescaleStrategy,
     /// From one evaluation to the next.
     pub interval_ms: i64,
     /// Tasks of one stage that a worker takes.
@@ -57,7 +60,19 @@ impl Plan {
         };
         let initial_parallelism =
             spec.stages.iter().filter_map(|stage| stage.parallelism).fold(spec.parallelism, u32::max);
-        Self { mode: scaling.mode, policy, interval_ms, slots_per_worker: spec.slots_per_worker, initial_parallelism }
+        let strategy = match spec.rescale.strategy {
+            None | Some(Strategy::Incremental) => RescaleStrategy::Incremental,
+            Some(Strategy::AllAtOnce) => RescaleStrategy::AllAtOnce,
+            Some(Strategy::Restart) => RescaleStrategy::Restart,
+        };
+        Self {
+            mode: scaling.mode,
+            policy,
+            strategy,
+            interval_ms,
+            slots_per_worker: spec.slots_per_worker,
+            initial_parallelism,
+        }
     }
 
     /// Workers that hold a stage of `parallelism` tasks.

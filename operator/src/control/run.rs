@@ -81,8 +81,8 @@ pub async fn run<P: Platform>(
         for action in step(&observed, plan, &mut memory, now_ms()) {
             match action {
                 Action::EnsureWorkers(count) => platform.ensure_workers(count).await?,
-                Action::Rescale(stages, generation) => {
-                    if let Err(error) = platform.rescale(&Action::request(&stages, generation)).await {
+                Action::Rescale(request) => {
+                    if let Err(error) = platform.rescale(&request).await {
                         tracing::warn!(%error, "the job did not take the rescale; deciding anew");
                         memory.refused();
                     }

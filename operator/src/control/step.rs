@@ -1,6 +1,4 @@
 //! One turn of the loop, without a side effect.
-use std::collections::BTreeMap;
-
 use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStrategy, StageStatus};
 
 use super::memory::{Memory, Pending};
@@ -28,21 +26,9 @@ pub enum Action {
     /// Have exactly this many workers.
     EnsureWorkers(u32),
     /// Ask the job for other parallelisms.
-    Rescale(BTreeMap<String, u32>, u64),
+    Rescale(RescaleRequest),
     /// Tell the world.
     Report(Box<Report>),
-}
-
-impl Action {
-    /// The request behind [`Action::Rescale`].
-    pub fn request(stages: &BTreeMap<String, u32>, generation: u64) -> RescaleRequest {
-        RescaleRequest {
-            stages: stages.clone(),
-            strategy: RescaleStrategy::Incremental,
-            generation: Some(generation),
-            ..RescaleRequest::default()
-        }
-    }
 }
 
 /// One turn: what was observed and what is remembered in, what to do out.
@@ -145,7 +131,12 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
             if job.state == JobState::Running && registered(job) >= needed {
                 memory.pending = None;
                 memory.rescaling = Some((job.generation, now_ms));
-                return vec![Action::Rescale(pending.stages, job.generation)];
+                return vec![Action::Rescale(RescaleRequest {
+                    stages: pending.stages,
+                    strategy: plan.strategy,
+                    generation: Some(job.generation),
+                    ..RescaleRequest::default()
+                })];
             }
             return Vec::new();
         }

@@ -1,7 +1,7 @@
 use millstream_api::job::parse_yaml;
 use millstream_api::wire::{
-    CheckpointStatus, EdgeStatus, JobState, JobStatus, ProcessStatus, RescaleState, RescaleStatus, StageStatus,
-    TaskCounters, TaskStatus, WorkerStatus,
+    CheckpointStatus, EdgeStatus, JobState, JobStatus, ProcessStatus, RescaleRequest, RescaleState, RescaleStatus,
+    RescaleStrategy, StageStatus, TaskCounters, TaskStatus, WorkerStatus,
 };
 
 use super::*;
@@ -165,15 +165,16 @@ impl World {
                         *worker = before;
                     }
                 }
-                Action::Rescale(stages, generation) => self.rescale(stages["work"], *generation),
+                Action::Rescale(request) => self.rescale(request),
                 Action::Report(_) => {}
             }
         }
         actions
     }
 
-    fn rescale(&mut self, to: u32, generation: u64) {
-        assert_eq!(self.job().generation, generation);
+    fn rescale(&mut self, request: &RescaleRequest) {
+        let to = request.stages["work"];
+        assert_eq!((Some(self.job().generation), RescaleStrategy::Incremental), (request.generation, request.strategy));
         assert!(self.job().workers.len() >= to as usize, "workers come first");
         self.job().generation += 1;
         self.rescales += 1;
@@ -201,7 +202,7 @@ impl World {
 fn kinds(actions: &[Action]) -> Vec<String> {
     let name = |action: &Action| match action {
         Action::EnsureWorkers(count) => format!("workers {count}"),
-        Action::Rescale(stages, _) => format!("rescale {}", stages["work"]),
+        Action::Rescale(request) => format!("rescale {}", request.stages["work"]),
         Action::Report(report) => match &report.event {
             Event::Decision(decision) => format!("decision {} -> {}", decision.from, decision.to),
             Event::Rescale(rescale) => format!("rescaled {}", rescale.to["work"]),

@@ -16,6 +16,7 @@ use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
 use crate::clock::Clock;
 use crate::exchange::{Gate, Outlet};
+use crate::message::Failure;
 use crate::source::Source;
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
@@ -93,6 +94,15 @@ pub struct Parts {
 /// Makes the fused ops of a stage.
 pub type MakeChain = Box<dyn Fn() -> Result<Chain, stage::Error> + Send>;
 
+/// By key group: whether it is among these.
+fn ownership(groups: &[KeyGroup]) -> Vec<bool> {
+    let mut owned = vec![false; groups.last().map_or(0, |last| usize::from(*last) + 1)];
+    for group in groups {
+        owned[usize::from(*group)] = true;
+    }
+    owned
+}
+
 /// See the module.
 pub struct Task {
     parts: Parts,
@@ -120,6 +130,8 @@ pub struct Task {
     /// ... and processed, and the end sent on.
     ended: bool,
     stopped: bool,
+    /// By key group: whether it is this task's.
+    owned: Vec<bool>,
     /// Nothing has come since the last flush.
     quiet: bool,
     /// Bytes taken and busy time when the gate was last told how far to open.
@@ -136,6 +148,7 @@ impl Task {
         let inputs = Inputs::new(inlets.iter().map(|(index, (id, _, _))| (*index, id.edge, id.from)));
         let meter = Meter::new(parts.clock.now_us());
         let vacant = parts.joins && matches!(parts.input, Input::Source(_));
+        let owned = ownership(&parts.groups);
         Self {
             parts,
             inputs,
@@ -152,6 +165,7 @@ impl Task {
             ending: false,
             ended: false,
             stopped: false,
+            owned,
             quiet: true,
             paced: (0, 0),
         }
@@ -160,6 +174,16 @@ impl Task {
     /// Its id.
     pub fn id(&self) -> TaskId {
         self.parts.task
+    }
+
+    /// Key groups it owns, ascending.
+    pub fn owned(&self) -> &[KeyGroup] {
+        &self.parts.groups
+    }
+
+    /// Key groups that are on their way to it, ascending.
+    pub fn awaited(&self) -> &[KeyGroup] {
+        self.receiver.as_ref().map_or(&[], Receiver::groups)
     }
 
     /// Does one bounded piece of work. After an error the task must be dropped.
@@ -252,6 +276,7 @@ impl Task {
                 self.parts.gauge.bytes_in.fetch_add(batch.bytes() as u64, Relaxed);
                 let batch = self.hold(channel, port, batch)?;
                 if batch.num_rows() > 0 {
+                    self.refuse_foreign(&batch)?;
                     self.rows(port, batch)?;
                 }
             }
@@ -300,6 +325,24 @@ impl Task {
             self.begin_end()?;
         }
         Ok(())
+    }
+
+    /// A row of a group that is neither owned nor awaited means that the protocol is broken.
+    fn refuse_foreign(&self, batch: &Batch) -> Result<(), Failed> {
+        let owns = |group: &KeyGroup| self.owned.get(usize::from(*group)).is_some_and(|owned| *owned);
+        match batch.groups.iter().flat_map(|groups| groups.iter()).find(|group| !owns(group)) {
+            Some(group) => {
+                let message = format!("a row of key group {group} came, which is neither owned nor awaited");
+                Err(Failed(Failure { message, user: false }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The groups are these from now on.
+    fn own(&mut self, groups: Vec<KeyGroup>) {
+        self.owned = ownership(&groups);
+        self.parts.groups = groups;
     }
 
     fn rows(&mut self, port: usize, batch: Batch) -> Result<(), Failed> {

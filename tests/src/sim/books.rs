@@ -11,6 +11,7 @@ use millstream_runtime::message::{Deploy, TaskReport};
 use super::doors::lock;
 use super::net::LinkId;
 use super::node::Place;
+use super::owners::Owners;
 
 /// See the module.
 #[derive(Default)]
@@ -23,6 +24,9 @@ pub struct Books {
     pub recoveries: u64,
     pub rescales: u64,
     pub moved_state: bool,
+    /// Of the newest checkpoint.
+    pub state_bytes: u64,
+    pub owners: Owners,
 }
 
 impl Books {

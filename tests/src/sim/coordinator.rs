@@ -9,12 +9,13 @@ use millstream_runtime::checkpoint::manifest::Manifest;
 use millstream_runtime::checkpoint::paths::ManifestId;
 use millstream_runtime::clock::Clock;
 use millstream_runtime::coordinator::protocol::{Action, Config, Coordinator, Event, Reply, Request};
+use millstream_runtime::message::live::Order;
 use millstream_runtime::message::{Command, Register, Report, RestoreFrom, StageDeployment};
 use millstream_runtime::worker::{Event as WorkerEvent, chain};
 
-use super::Plant;
 use super::control::{Conn, ConnId, show_command, show_report};
 use super::world::{Move, World};
+use super::{Plant, owners};
 
 mod end;
 
@@ -46,7 +47,7 @@ pub struct Seats {
     /// Calls to the store under way. They may outlive the coordinator that began them.
     calls: Vec<StoreCall>,
     next_request: u64,
-    rescaled_by_script: bool,
+    rescaled_by_script: usize,
     /// Positions of the splits in earlier manifests, by epoch.
     positions: BTreeMap<Epoch, Vec<StageDeployment>>,
     pub accepted_rescales: u32,
@@ -129,6 +130,12 @@ impl World {
     pub fn down(&mut self, id: ConnId) -> Result<(), String> {
         let Some(conn) = self.seats.conns.get_mut(&id) else { return Ok(()) };
         let (place, Some(mut command)) = (conn.place, conn.down.pop_front()) else { return Ok(()) };
+        if let Command::Deploy(deploy) | Command::Extend(deploy) = &command {
+            self.books.owners.told(deploy);
+        }
+        if let Command::Order { generation, order: Order::Remove { tasks, .. } } = &command {
+            self.books.owners.removed(*generation, tasks, &self.places)?;
+        }
         if let Command::Deploy(deploy) = &mut command {
             let from = deploy.restore.as_ref();
             let from = from.map(|from| self.quietly(|store| history::load(store, &from.prefix, from.id)));
@@ -237,14 +244,13 @@ impl World {
         if let Some(chair) = &mut self.seats.chair {
             chair.tick_at_us = now_us + TICK_US;
         }
-        if let Some((epochs, parallelism)) = self.options.rescale_after
-            && !self.seats.rescaled_by_script
+        if let Some((epochs, parallelism)) = self.options.rescales.get(self.seats.rescaled_by_script).copied()
             && self.books.epochs >= epochs
         {
             let accepted = self.seats.accepted_rescales;
             let strategy = self.options.strategy;
             self.ask_rescale((strategy, Batching::Auto), |_| parallelism)?;
-            self.seats.rescaled_by_script = self.seats.accepted_rescales > accepted;
+            self.seats.rescaled_by_script += usize::from(self.seats.accepted_rescales > accepted);
         }
         self.tell(Event::Tick)
     }
@@ -301,6 +307,7 @@ impl World {
             }
             Action::Store(manifest) => {
                 let mut manifest = *manifest;
+                owners::complete(&manifest, &self.shape.stages)?;
                 match self.options.plant {
                     Some(Plant::CommitBeforeStored) => self.commit_early(&manifest),
                     Some(Plant::DropCut) => {
@@ -391,6 +398,7 @@ impl World {
                 .flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())))
                 .collect(),
         };
+        self.books.state_bytes = manifest.state_bytes();
         self.seats.positions.insert(manifest.epoch, manifest.stages.iter().map(stage).collect());
     }
 }

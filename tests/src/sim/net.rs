@@ -4,14 +4,13 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use millstream_api::id::Generation;
-use millstream_runtime::exchange::frame::{HEADER_BYTES, Header, Kind};
 use millstream_runtime::exchange::{Bytes, Hub, Link};
 use millstream_runtime::message::Deploy;
 use millstream_runtime::worker::Event;
 use millstream_runtime::worker::build::Hubs;
 
-use super::Plant;
 use super::doors::lock;
+use super::{Plant, bugs};
 
 /// Names a connection.
 pub type LinkId = u64;
@@ -116,19 +115,7 @@ impl Net {
         let mut state = lock(&self.state);
         let State { links, lost_rows, .. } = &mut *state;
         let Some(end) = links.get_mut(&id).map(|ends| &mut ends[side]).filter(|end| !end.closed) else { return };
-        let header = frame.first_chunk::<HEADER_BYTES>().and_then(|bytes| Header::parse(bytes).ok());
-        match (self.plant, header) {
-            (Some(Plant::LoseRows), Some(header)) if header.kind == Kind::Rows && !*lost_rows => *lost_rows = true,
-            (Some(Plant::BarrierOvertakes), Some(header)) if header.kind == Kind::Barrier => {
-                let rows = |queued: &Bytes| {
-                    let other = queued.first_chunk::<HEADER_BYTES>().and_then(|bytes| Header::parse(bytes).ok());
-                    other.is_some_and(|other| other.kind == Kind::Rows && other.channel == header.channel)
-                };
-                let at = end.outbox.iter().position(rows).unwrap_or(end.outbox.len());
-                end.outbox.insert(at, frame);
-            }
-            _ => end.outbox.push_back(frame),
-        }
+        bugs::send(self.plant, lost_rows, &mut end.outbox, frame);
     }
 
     fn close(&self, id: LinkId, side: usize) {

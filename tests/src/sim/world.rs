@@ -21,7 +21,7 @@ use super::node::{Ground, Node, Place};
 use super::output::Output;
 use super::rng::Rng;
 use super::trace::Trace;
-use super::{Failure, Options, Report};
+use super::{Failure, Faults, Options, Report};
 
 /// One thing that can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +159,7 @@ impl World {
             self.inject()?;
             let next = self.choose()?;
             self.make(next)?;
+            self.books.owners.check(&self.shape.stages, self.options.key_groups, &self.places)?;
             if self.steps <= self.watch_until {
                 self.output.check()?;
             }
@@ -179,6 +180,10 @@ impl World {
             }
         }
         self.books.conserved(&self.shape.stages)?;
+        let troubles = Faults { rescale: 0, savepoint: 0, ..self.plan.done }.total();
+        if self.books.recoveries > 0 && troubles == 0 {
+            return Err(format!("it went back {} times, and nothing had gone wrong", self.books.recoveries));
+        }
         Ok(Report {
             lines: self.output.lines()?,
             trace: self.trace.hash(),
@@ -187,6 +192,7 @@ impl World {
             recoveries: self.books.recoveries,
             rescales: self.books.rescales,
             moved_state: self.books.moved_state,
+            state_bytes: self.books.state_bytes,
             source_rows: self.books.source_rows(&self.shape.stages),
             faults: self.plan.done,
             virtual_ms: self.now_us() / 1000,

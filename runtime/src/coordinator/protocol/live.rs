@@ -20,6 +20,7 @@ use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{Batching, RescaleState, RescaleStrategy};
 
 use super::{Action, Coordinator, Intent, Phase};
+use crate::coordinator::place::HASH;
 use crate::coordinator::round::Purpose;
 use crate::message::live::{MovingSplit, Order, Step};
 use crate::message::{Command, StageDeployment};
@@ -251,12 +252,15 @@ impl Coordinator {
             if target == current {
                 continue;
             }
-            let is_keyed = self.config.stages[index].inputs.iter().any(|(_, _, partition)| *partition == "hash");
-            let owns = |task: TaskId| {
-                current.table.owners.contains(&task) || current.splits.iter().any(|(reader, _)| *reader == task)
+            // A stage without units has whom it has; of a source, the table says nothing.
+            let shape = &self.config.stages[index];
+            let is_keyed = shape.inputs.iter().any(|(_, _, partition)| *partition == HASH);
+            let stays = |task: TaskId| match (is_keyed, &shape.splits) {
+                (true, _) => current.table.owners.contains(&task),
+                (false, Some(_)) => current.splits.iter().any(|(reader, _)| *reader == task),
+                (false, None) => true,
             };
-            let has_units = is_keyed || self.config.stages[index].splits.is_some();
-            target.tasks = current.tasks.iter().filter(|placed| !has_units || owns(placed.task)).cloned().collect();
+            target.tasks = current.tasks.iter().filter(|placed| stays(placed.task)).cloned().collect();
             target.table = current.table.clone();
             target.splits.clone_from(&current.splits);
         }
@@ -288,7 +292,7 @@ impl Coordinator {
 
     /// Whether the stage's units are key groups.
     fn is_keyed(&self, stage: usize) -> bool {
-        self.config.stages[stage].inputs.iter().any(|(_, _, partition)| *partition == "hash")
+        self.config.stages[stage].inputs.iter().any(|(_, _, partition)| *partition == HASH)
     }
 
     /// All who have to hear of units that these tasks of a stage have taken over.

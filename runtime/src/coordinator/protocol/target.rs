@@ -90,7 +90,7 @@ impl Coordinator {
     fn keyed_stage(&self, name: &str) -> Result<usize, (u16, String)> {
         let index = self.config.stages.iter().position(|stage| stage.name == name);
         let index = index.ok_or_else(|| (404, self.no_such_stage(name)))?;
-        if self.config.stages[index].inputs.iter().any(|(_, _, partition)| *partition == "hash") {
+        if self.config.stages[index].inputs.iter().any(|(_, _, partition)| *partition == place::HASH) {
             return Ok(index);
         }
         Err((400, format!("stage {name}: its rows are not spread by key, so it has no key groups to move")))

@@ -225,7 +225,7 @@ impl Task {
         receivers.dedup();
         self.run(|chain, env| chain.disown(&groups, env).map(|()| Flow::Done))?;
         self.parts.output.control(&Element::Closing { version, receivers: Arc::from(receivers.clone()) })?;
-        self.parts.groups.retain(|group| groups.binary_search(group).is_err());
+        self.own(self.parts.groups.iter().copied().filter(|group| groups.binary_search(group).is_err()).collect());
         let (store, part_bytes) = (self.parts.store.as_mut(), self.parts.part_bytes);
         if let Some(donor) = &mut self.donor {
             if donor.order.ahead {

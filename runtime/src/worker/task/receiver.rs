@@ -9,7 +9,6 @@ use millstream_api::id::{KeyGroup, TaskId};
 
 use super::Task;
 use crate::batch::{Batch, Element, PartKind, StatePart};
-use crate::message::Failure;
 use crate::message::live::{HandOver, Step};
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
@@ -69,16 +68,16 @@ impl Receiver {
         }
     }
 
-    /// Takes the rows of the groups out of a batch; gives the others.
+    pub fn groups(&self) -> &[KeyGroup] {
+        &self.groups
+    }
+
+    /// Takes the rows of the groups out of a batch; gives the others. Before its marker no channel has any.
     fn hold(&mut self, (channel, port): (usize, usize), batch: Batch) -> Result<Batch, Failed> {
         let Some(groups) = batch.groups.clone() else { return Ok(batch) };
         let comes = |group: &KeyGroup| self.groups.binary_search(group).is_ok();
-        if !groups.iter().any(comes) {
+        if self.unmarked.contains(&channel) || !groups.iter().any(comes) {
             return Ok(batch);
-        }
-        if self.unmarked.contains(&channel) {
-            let message = "rows came for key groups that are neither owned nor awaited yet".to_owned();
-            return Err(Failed(Failure { message, user: false }));
         }
         let rows = || (0u32..).zip(groups.iter());
         let held: UInt32Array = rows().filter(|(_, group)| comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
@@ -240,8 +239,9 @@ impl Task {
         let Some(receiver) = self.receiver.take() else { return Ok(()) };
         let late_rows = receiver.guest.map_or(0, |guest| guest.chain.late_rows());
         self.late_rows_of_guests += late_rows;
-        self.parts.groups.extend(&receiver.groups);
-        self.parts.groups.sort_unstable();
+        let mut groups = [self.parts.groups.as_slice(), &receiver.groups].concat();
+        groups.sort_unstable();
+        self.own(groups);
         self.run(|chain, env| chain.adopt(&receiver.groups, env).map(|()| Flow::Done))?;
         // What was held back meanwhile, and what the opening has set back.
         if self.inputs.is_idle() {

@@ -178,7 +178,7 @@ fn after_the_end_nothing_is_sent() {
     router.add(outlet(&gates[2], 0)).unwrap();
     assert_eq!(show(&gates[2]), ["end"]);
     router.remove(2).unwrap();
-    assert!(matches!(router.remove(0), Err(Error::StillOwner { task: 0, .. })), "rows for it wait");
+    router.remove(0).unwrap(); // What waits for it is sent all the same.
     let taken = settle(&mut router, &gates);
     for (elements, half) in taken.iter().zip([0..32, 32..64]) {
         let (last, rows) = elements.split_last().unwrap();
