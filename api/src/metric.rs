@@ -129,6 +129,14 @@ metrics! {
         "From the request of the newest rescale until its tasks ran.";
     RESCALE_GROUPS_MOVED = "millstream_rescale_groups_moved_total" Counter "groups" JOB Coordinator:
         "Key groups that got another owner in a rescale.";
+    RESCALE_BATCHES = "millstream_rescale_batches" Gauge "batches" JOB Coordinator:
+        "Batches settled of the newest rescale.";
+    RESCALE_BATCHES_PLANNED = "millstream_rescale_batches_planned" Gauge "batches" JOB Coordinator:
+        "Batches the newest rescale is expected to have, as known so far.";
+    RESCALE_BYTES = "millstream_rescale_moved_bytes" Gauge "bytes" JOB Coordinator:
+        "Bytes of state sent from task to task in the newest rescale.";
+    RESCALE_PAUSE = "millstream_rescale_pause_seconds" Gauge "seconds" JOB Coordinator:
+        "Longest time a key group was held in the newest rescale.";
     AUTOSCALER_DECISIONS = "millstream_autoscaler_decisions_total" Counter "decisions" REASON Operator:
         "Decisions to change a stage, by direction (up, down) and reason.";
     AUTOSCALER_RECOMMENDED = "millstream_autoscaler_recommended_parallelism" Gauge "tasks" STAGE Operator:

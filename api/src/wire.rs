@@ -20,7 +20,10 @@ use crate::id::{Epoch, Generation, KeyGroup, TaskId, Term};
 
 mod rescale;
 
-pub use rescale::{Batching, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+pub use rescale::{
+    Batching, GroupMove, HotGroup, RescaleBatch, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus,
+    RescaleStrategy,
+};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{Generation, TaskId};
+use crate::id::{Generation, KeyGroup, TableVersion, TaskId};
 
 /// How a rescale gets from one owner table to the next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -111,6 +111,49 @@ pub struct RescaleEstimate {
     pub pause_ms: u64,
 }
 
+/// Key groups that went from one task to another together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupMove {
+    /// Owner before.
+    pub from: TaskId,
+    /// Owner after.
+    pub to: TaskId,
+    /// Which, ascending.
+    pub groups: Vec<KeyGroup>,
+    /// How long rows of these groups were held at most.
+    pub pause_ms: u64,
+}
+
+/// One step of a live rescale: key groups of one stage that changed their owners as one version of its table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RescaleBatch {
+    /// The stage.
+    pub stage: String,
+    /// Version of its owner table from then on.
+    pub version: TableVersion,
+    /// Who gave what to whom.
+    pub moves: Vec<GroupMove>,
+    /// Bytes of state sent, changes behind the snapshot included.
+    pub bytes: u64,
+    /// When it began, ms since 1970.
+    pub started_at_ms: i64,
+    /// For how long snapshots were sent while the old owners served.
+    pub copy_ms: u64,
+    /// From the order to switch until the groups were settled at their new owners.
+    pub flip_ms: u64,
+}
+
+/// A key group with more load than any task of its stage should have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HotGroup {
+    /// The stage.
+    pub stage: String,
+    /// The group.
+    pub group: KeyGroup,
+    /// Its part of the stage's load, from 0 to 1.
+    pub share: f64,
+}
+
 /// A rescale, running or past.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RescaleStatus {
@@ -151,10 +194,22 @@ pub struct RescaleStatus {
     /// Median of these times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ms_p50: Option<u64>,
+    /// Key groups that alone are more than a fair share of their stage's load, if that was asked to be spread: no table spreads
+    /// what a single hot key, or a few that share a group, bring.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hot: Vec<HotGroup>,
+    /// The last batches settled, oldest first; at most [`RescaleStatus::HISTORY`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<RescaleBatch>,
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What it was expected to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<RescaleEstimate>,
+}
+
+impl RescaleStatus {
+    /// So many batches are remembered of each rescale: enough to see how one went, not enough to fill a page.
+    pub const HISTORY: usize = 64;
 }

@@ -113,12 +113,21 @@ fn strategy(strategy: RescaleStrategy) -> &'static str {
 fn plan_text(plan: &RescaleStatus) -> String {
     let head = format!("plan  {}  {}", changes(plan), strategy(plan.strategy));
     let Some(estimate) = plan.estimate else { return head };
+    let hot = plan.hot.iter().map(|hot| {
+        format!(
+            "\n  key group {} alone has {:.0} % of the load of {}: a single hot key, or several that share the group; no table spreads it",
+            hot.group,
+            hot.share * 100.0,
+            hot.stage
+        )
+    });
+    let hot: String = hot.collect();
     if estimate.groups == 0 {
-        return format!("{head}  no key group moves");
+        return format!("{head}  no key group moves{hot}");
     }
     let RescaleEstimate { groups, groups_min, bytes: moved, bytes_min, duration_ms, pause_ms } = estimate;
     format!(
-        "{head}\n  moves {} (at least {}), {} of state (at least {})\n  takes about {}, a key group is held for up to {}",
+        "{head}\n  moves {} (at least {}), {} of state (at least {})\n  takes about {}, a key group is held for up to {}{hot}",
         count(u64::from(groups), "key group"),
         thousands(u64::from(groups_min)),
         bytes(moved),

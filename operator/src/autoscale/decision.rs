@@ -18,7 +18,8 @@ pub enum Reason {
     OutOfBounds,
     /// It needs more than it may have.
     AtMaximum,
-    /// One task is saturated though the stage is not: its keys weigh more. More tasks would not help.
+    /// One task is saturated though the stage is not: its keys weigh more. More tasks would not help; key groups are spread by
+    /// their load instead.
     Skew,
     /// Less would be enough, but the backlog comes first.
     Lagging,
@@ -109,7 +110,7 @@ pub struct Expectation {
     pub caught_up_s: Option<f64>,
 }
 
-/// One decision to change a stage.
+/// One decision to change a stage; with as many tasks as before ([`Reason::Skew`]), who of them owns what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// When, ms since 1970.

@@ -51,7 +51,7 @@ fn bound(said: &StageRecommendation) -> String {
         Reason::BackPressure => ", a source is held back",
         Reason::Lagging => ", but the backlog comes first",
         Reason::MinorChange => ", too little to move for",
-        Reason::Skew => ", but one task has most of the keys",
+        Reason::Skew => ", but one task has most of the load: its key groups are spread",
         _ => "",
     };
     format!("{limit}{note}")

@@ -13,12 +13,19 @@ use super::recommend::{Recommendation, StageRecommendation};
 pub struct History {
     generation: Generation,
     stages: BTreeMap<String, Past>,
+    /// When key groups of a stage were last spread by load, and over how many tasks.
+    spread: BTreeMap<String, (u32, i64)>,
 }
+
+/// What spreading the load has not cured it does not cure a moment later: a hot key stays hot. It may once the load has changed.
+const SPREAD_AGAIN_MS: i64 = 300_000;
 
 #[derive(Debug, Clone, Default)]
 struct Past {
     /// Consecutive evaluations that asked for more.
     ups: u32,
+    /// Consecutive evaluations that found a task with most of the load.
+    skewed: u32,
     /// When this stage was first judged with information since the last gap.
     known_since_ms: Option<i64>,
     /// Recommended tasks by time, not older than the scale-down delay.
@@ -44,9 +51,26 @@ impl History {
             let to = if stage.to > stage.from && grows { Some(stage.to) } else { past.calm(stage, said.at_ms, policy) };
             to.filter(|to| *to != stage.from).map(|to| decision(stage, to, said.at_ms))
         });
-        let decisions: Vec<Decision> = changes.collect();
+        let mut decisions: Vec<Decision> = changes.collect();
+        if decisions.is_empty() {
+            decisions = self.spread(said, policy);
+        }
         if !decisions.is_empty() {
             self.stages.clear();
+        }
+        decisions
+    }
+
+    /// Stages whose key groups are to be spread by load: skewed for long enough, and not just spread.
+    fn spread(&mut self, said: &Recommendation, policy: &Policy) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for stage in &said.stages {
+            let stands = self.stages.get(&stage.stage).is_some_and(|past| past.skewed >= policy.activation.max(1));
+            let was = |known: &(u32, i64)| known.0 == stage.from && said.at_ms - known.1 < SPREAD_AGAIN_MS;
+            if stands && !self.spread.get(&stage.stage).is_some_and(was) {
+                self.spread.insert(stage.stage.clone(), (stage.from, said.at_ms));
+                decisions.push(decision(stage, stage.from, said.at_ms));
+            }
         }
         decisions
     }
@@ -61,6 +85,7 @@ impl Past {
             _ => {}
         }
         self.ups = if stage.to > stage.from { self.ups + 1 } else { 0 };
+        self.skewed = if stage.reason == Reason::Skew { self.skewed + 1 } else { 0 };
         self.known_since_ms.get_or_insert(at_ms);
         self.wanted.push_back((at_ms, stage.to));
         while self.wanted.front().is_some_and(|(then, _)| *then < at_ms - policy.scale_down_delay_ms) {

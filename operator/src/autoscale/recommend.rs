@@ -163,6 +163,11 @@ fn weigh(
 ) -> (u32, Reason, Option<Binding>) {
     let from = stage.parallelism;
     let capacity = effective(from, units);
+    // On average its tasks would do, and one of them cannot keep up: more tasks would leave its keys where they are.
+    let skewed = stage.keyed && from > 1 && stage.busiest > SATURATED && stage.busy < policy.target_utilization;
+    if skewed && need.steady <= capacity {
+        return (from, Reason::Skew, None);
+    }
     let (up, short, up_binding) = fit(need.now, units, min, max);
     let (down, _, down_binding) = fit(need.calm, units, min, max);
     if need.now > capacity * (1.0 + policy.dead_band) && up >= from {
@@ -188,8 +193,7 @@ fn weigh(
             (down, Reason::Underused, down_binding)
         };
     }
-    let skewed = stage.busiest > SATURATED && stage.busy < policy.target_utilization;
-    (from, if skewed { Reason::Skew } else { Reason::Steady }, None)
+    (from, Reason::Steady, None)
 }
 
 /// Tasks a stage needs, by what is counted.

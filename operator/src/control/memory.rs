@@ -30,6 +30,8 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) stages: BTreeMap<String, u32>,
+    /// Stages whose key groups are to be spread by load.
+    pub(super) rebalance: Vec<String>,
     pub(super) generation: Generation,
     pub(super) since_ms: i64,
 }

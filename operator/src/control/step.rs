@@ -106,8 +106,10 @@ fn decide(plan: &Plan, memory: &mut Memory, job: &JobStatus, now_ms: i64) -> Vec
     let decisions = memory.history.decide(&said, job.generation, &policy);
     memory.said = Some(said);
     if plan.mode == Mode::Auto && !decisions.is_empty() {
-        let stages = decisions.iter().map(|decision| (decision.stage.clone(), decision.to)).collect();
-        memory.pending = Some(Pending { stages, generation: job.generation, since_ms: now_ms });
+        let (moved, changed): (Vec<_>, Vec<_>) = decisions.iter().partition(|decision| decision.from == decision.to);
+        let stages = changed.into_iter().map(|decision| (decision.stage.clone(), decision.to)).collect();
+        let rebalance = moved.into_iter().map(|decision| decision.stage.clone()).collect();
+        memory.pending = Some(Pending { stages, rebalance, generation: job.generation, since_ms: now_ms });
     }
     decisions.into_iter().map(|decision| Event::Decision(Box::new(decision))).collect()
 }
@@ -133,7 +135,9 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
                 memory.rescaling = Some((job.generation, now_ms));
                 return vec![Action::Rescale(RescaleRequest {
                     stages: pending.stages,
-                    strategy: plan.strategy,
+                    // A restart cannot; it would spread them evenly.
+                    strategy: if pending.rebalance.is_empty() { plan.strategy } else { RescaleStrategy::Incremental },
+                    rebalance: pending.rebalance,
                     generation: Some(job.generation),
                     ..RescaleRequest::default()
                 })];

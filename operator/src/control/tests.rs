@@ -34,6 +34,8 @@ struct World {
     plan: Plan,
     memory: Memory,
     rescales: u64,
+    /// Whether the first task of the bottleneck has most of the load.
+    skewed: bool,
 }
 
 impl World {
@@ -65,6 +67,7 @@ impl World {
             plan,
             memory: Memory::new(),
             rescales: 0,
+            skewed: false,
         };
         world.deploy(1);
         world
@@ -105,7 +108,11 @@ impl World {
             let task = |id: u32| TaskStatus {
                 id,
                 worker: format!("w{id}"),
-                counters: TaskCounters { records_in: total.records_in / u64::from(count), ..total.clone() },
+                counters: TaskCounters {
+                    records_in: total.records_in / u64::from(count),
+                    busy_us: if self.skewed && at == 1 && id > 0 { total.busy_us / 8 } else { total.busy_us },
+                    ..total.clone()
+                },
                 watermark_ms: None,
                 lag_records: (at == 0).then_some(self.lag as u64),
                 offered_per_s: (at == 0).then_some(self.offered),
@@ -173,7 +180,7 @@ impl World {
     }
 
     fn rescale(&mut self, request: &RescaleRequest) {
-        let to = request.stages["work"];
+        let Some(to) = request.stages.get("work").copied() else { return };
         assert_eq!((Some(self.job().generation), RescaleStrategy::Incremental), (request.generation, request.strategy));
         assert!(self.job().workers.len() >= to as usize, "workers come first");
         self.job().generation += 1;
@@ -256,6 +263,29 @@ fn a_worker_with_tasks_stays_and_an_unregistered_one_too() {
     world.job().workers[2].tasks.clear();
     world.job().workers.remove(1);
     assert_eq!(kinds(&world.turns(1)), ["workers 2"], "w2 is empty now, w1 is not registered");
+}
+
+#[test]
+fn load_on_one_task_is_spread_once_instead_of_adding_tasks() {
+    let mut world = World::new("Auto");
+    world.observed.workers_desired = 4;
+    world.deploy(4);
+    (world.skewed, world.offered) = (true, 98_000.0);
+    let mut asked = Vec::new();
+    for _ in 0..30 {
+        for action in world.turn() {
+            match action {
+                Action::Rescale(request) => asked.push((request.stages, request.rebalance, request.strategy)),
+                Action::Report(report) => {
+                    if let Event::Decision(decision) = report.event {
+                        assert_eq!((decision.from, decision.to, decision.reason), (4, 4, Reason::Skew));
+                    }
+                }
+                Action::EnsureWorkers(_) => {}
+            }
+        }
+    }
+    assert_eq!(asked, [([].into(), vec!["work".to_owned()], RescaleStrategy::Incremental)]);
 }
 
 #[test]

@@ -174,7 +174,7 @@ async fn savepoint(State(api): State<Api>) -> Result<Json<CheckpointStatus>, Ref
 async fn rescale(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<RescaleStatus>, Refused> {
     let request = parse(&body)?;
     match api.ask(|reply| Call::Change(Request::Rescale(request), reply)).await? {
-        Reply::Rescale(status) => Ok(Json(status)),
+        Reply::Rescale(status) => Ok(Json(*status)),
         other => Err(Refused::from_reply(other)),
     }
 }
@@ -184,7 +184,7 @@ async fn rescale(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json
     responses((status = 200, body = RescaleStatus), (status = 409, body = ErrorBody)))]
 async fn cancel_rescale(State(api): State<Api>) -> Result<Json<RescaleStatus>, Refused> {
     match api.ask(|reply| Call::Change(Request::CancelRescale, reply)).await? {
-        Reply::Rescale(status) => Ok(Json(status)),
+        Reply::Rescale(status) => Ok(Json(*status)),
         other => Err(Refused::from_reply(other)),
     }
 }

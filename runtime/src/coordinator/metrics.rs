@@ -36,6 +36,13 @@ pub fn text(coordinator: &Coordinator) -> String {
         scrape.add(&metric::CHECKPOINT_DURATION, &[name], checkpoint.duration_ms as f64 / 1e3);
         scrape.add(&metric::CHECKPOINT_STATE, &[name], checkpoint.state_bytes as f64);
     }
+    if let Some(rescale) = coordinator.rescale_status().first() {
+        let planned = rescale.batches.unwrap_or(rescale.batches_done);
+        scrape.add(&metric::RESCALE_BATCHES, &[name], f64::from(rescale.batches_done));
+        scrape.add(&metric::RESCALE_BATCHES_PLANNED, &[name], f64::from(planned));
+        scrape.add(&metric::RESCALE_BYTES, &[name], rescale.bytes_moved as f64);
+        scrape.add(&metric::RESCALE_PAUSE, &[name], rescale.pause_ms_max.unwrap_or(0) as f64 / 1e3);
+    }
     if let Some(duration_ms) = coordinator.rescale_status().iter().find_map(|rescale| rescale.duration_ms) {
         scrape.add(&metric::RESCALE_DURATION, &[name], duration_ms as f64 / 1e3);
     }

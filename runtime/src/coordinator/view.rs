@@ -60,7 +60,8 @@ impl Coordinator {
         stages
     }
 
-    fn group_loads(&self, index: usize) -> Vec<GroupLoad> {
+    /// Rows a second that come for each key group of a stage; empty if it has none.
+    pub(super) fn group_rates(&self, index: usize) -> Vec<f64> {
         let Some(deployed) = self.deployment.get(index) else { return Vec::new() };
         let keyed = self.config.stages[index].inputs.iter().filter(|(_, _, partition)| *partition == HASH);
         let edges: Vec<u16> = keyed.map(|(edge, _, _)| *edge).collect();
@@ -71,9 +72,14 @@ impl Coordinator {
         for worker in self.workers.values() {
             edges.iter().for_each(|edge| worker.loads.add_rates(*edge, &mut rates));
         }
+        rates
+    }
+
+    fn group_loads(&self, index: usize) -> Vec<GroupLoad> {
+        let Some(deployed) = self.deployment.get(index) else { return Vec::new() };
         let load =
             |((group, task), records_per_s): ((u16, &TaskId), f64)| GroupLoad { group, task: *task, records_per_s };
-        (0u16..).zip(&deployed.table.owners).zip(rates).map(load).collect()
+        (0u16..).zip(&deployed.table.owners).zip(self.group_rates(index)).map(load).collect()
     }
 
     fn one_stage(&self, index: usize, reports: &BTreeMap<TaskId, &TaskReport>) -> StageStatus {

@@ -39,25 +39,24 @@ pub struct Batch {
     pub table: OwnerTable,
     /// State in all transfers.
     pub bytes: u64,
+    /// State in the transfer that has most, which is what a pause depends on: transfers go on side by side.
+    pub largest_bytes: u64,
 }
 
 impl Batch {
-    /// Bytes of the transfer that has most, which is what a pause depends on: transfers go on side by side.
-    pub fn largest_transfer(&self, bytes: &[u64]) -> u64 {
-        self.moves.iter().map(|one| one.groups.iter().map(|group| size(bytes, *group)).sum()).max().unwrap_or(0)
-    }
-
     fn of(current: &OwnerTable, moves: Vec<Move>, bytes: &[u64]) -> Option<Self> {
         if moves.is_empty() {
             return None;
         }
         let mut table = OwnerTable { version: current.version + 1, owners: current.owners.clone() };
-        let mut sum = 0u64;
-        for (one, group) in moves.iter().flat_map(|one| one.groups.iter().map(move |group| (one, *group))) {
-            table.owners[usize::from(group)] = one.to;
-            sum = sum.saturating_add(size(bytes, group));
+        let (mut sum, mut largest_bytes) = (0u64, 0);
+        for one in &moves {
+            one.groups.iter().for_each(|group| table.owners[usize::from(*group)] = one.to);
+            let transfer = one.groups.iter().fold(0u64, |sum, group| sum.saturating_add(size(bytes, *group)));
+            sum = sum.saturating_add(transfer);
+            largest_bytes = transfer.max(largest_bytes);
         }
-        Some(Self { version: table.version, moves, table, bytes: sum })
+        Some(Self { version: table.version, moves, table, bytes: sum, largest_bytes })
     }
 }
 

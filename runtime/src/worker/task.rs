@@ -16,7 +16,6 @@ use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
 use crate::clock::Clock;
 use crate::exchange::{Gate, Outlet};
-use crate::message::Failure;
 use crate::source::Source;
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
@@ -26,6 +25,7 @@ mod cut;
 mod donor;
 mod live;
 mod measure;
+mod owned;
 mod receiver;
 mod source;
 
@@ -94,15 +94,6 @@ pub struct Parts {
 /// Makes the fused ops of a stage.
 pub type MakeChain = Box<dyn Fn() -> Result<Chain, stage::Error> + Send>;
 
-/// By key group: whether it is among these.
-fn ownership(groups: &[KeyGroup]) -> Vec<bool> {
-    let mut owned = vec![false; groups.last().map_or(0, |last| usize::from(*last) + 1)];
-    for group in groups {
-        owned[usize::from(*group)] = true;
-    }
-    owned
-}
-
 /// See the module.
 pub struct Task {
     parts: Parts,
@@ -148,7 +139,7 @@ impl Task {
         let inputs = Inputs::new(inlets.iter().map(|(index, (id, _, _))| (*index, id.edge, id.from)));
         let meter = Meter::new(parts.clock.now_us());
         let vacant = parts.joins && matches!(parts.input, Input::Source(_));
-        let owned = ownership(&parts.groups);
+        let owned = owned::by_group(&parts.groups);
         Self {
             parts,
             inputs,
@@ -174,16 +165,6 @@ impl Task {
     /// Its id.
     pub fn id(&self) -> TaskId {
         self.parts.task
-    }
-
-    /// Key groups it owns, ascending.
-    pub fn owned(&self) -> &[KeyGroup] {
-        &self.parts.groups
-    }
-
-    /// Key groups that are on their way to it, ascending.
-    pub fn awaited(&self) -> &[KeyGroup] {
-        self.receiver.as_ref().map_or(&[], Receiver::groups)
     }
 
     /// Does one bounded piece of work. After an error the task must be dropped.
@@ -325,24 +306,6 @@ impl Task {
             self.begin_end()?;
         }
         Ok(())
-    }
-
-    /// A row of a group that is neither owned nor awaited means that the protocol is broken.
-    fn refuse_foreign(&self, batch: &Batch) -> Result<(), Failed> {
-        let owns = |group: &KeyGroup| self.owned.get(usize::from(*group)).is_some_and(|owned| *owned);
-        match batch.groups.iter().flat_map(|groups| groups.iter()).find(|group| !owns(group)) {
-            Some(group) => {
-                let message = format!("a row of key group {group} came, which is neither owned nor awaited");
-                Err(Failed(Failure { message, user: false }))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The groups are these from now on.
-    fn own(&mut self, groups: Vec<KeyGroup>) {
-        self.owned = ownership(&groups);
-        self.parts.groups = groups;
     }
 
     fn rows(&mut self, port: usize, batch: Batch) -> Result<(), Failed> {

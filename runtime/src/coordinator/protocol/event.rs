@@ -65,7 +65,7 @@ pub enum Request {
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// The rescale has begun, or was cancelled.
-    Rescale(RescaleStatus),
+    Rescale(Box<RescaleStatus>),
     /// The savepoint is complete.
     Savepoint(CheckpointStatus),
     /// The stop has begun.

@@ -11,13 +11,14 @@
 //! exactly once, and nothing in flight. A barrier that is in the way of a flip for longer than `PATIENCE_MS` is given up.
 //! Every step ends whole: before a flip it can be dropped without a trace, after a flip it is completed.
 mod batch;
+mod log;
 mod split;
 mod topology;
 
 use std::collections::BTreeSet;
 
 use millstream_api::id::{Epoch, TaskId};
-use millstream_api::wire::{Batching, RescaleState, RescaleStrategy};
+use millstream_api::wire::{Batching, RescaleBatch, RescaleState, RescaleStrategy};
 
 use super::{Action, Coordinator, Intent, Phase};
 use crate::coordinator::place::HASH;
@@ -51,9 +52,14 @@ pub(super) struct Live {
     /// Since when.
     since_ms: i64,
     budget: Budget,
+    /// Of the batch under way.
+    entry: RescaleBatch,
+    /// By receiver and batch: how long rows were held.
     pauses_ms: Vec<u64>,
-    /// Why it comes to less than was asked for.
+    /// Why it ends before what was asked for is reached.
     less: Option<String>,
+    /// Stages with tasks that have read all their input: they give and take nothing any more.
+    over: BTreeSet<usize>,
 }
 
 /// Someone a downstream task has yet to hear from: edge, task that took units over, the downstream task.
@@ -123,8 +129,8 @@ impl Live {
 impl Coordinator {
     /// Begins a live rescale; its status is the newest.
     pub(super) fn begin_live(&mut self, now_ms: i64, plan: Plan) {
-        let (at, budget) = (At::Begin, Budget::default());
-        self.live = Some(Live { plan, at, since_ms: now_ms, budget, pauses_ms: Vec::new(), less: None });
+        let (at, budget, entry, over) = (At::Begin, Budget::default(), RescaleBatch::default(), BTreeSet::new());
+        self.live = Some(Live { plan, at, since_ms: now_ms, budget, entry, pauses_ms: Vec::new(), less: None, over });
     }
 
     /// Whether barriers must not travel.
@@ -196,9 +202,6 @@ impl Coordinator {
         if self.is_stopping() {
             return false;
         }
-        if self.is_input_ending() {
-            self.want_less("the job's input is at its end");
-        }
         self.settle_for_less();
         let Some(live) = &self.live else { return false };
         let current = self.deployment.iter().zip(&live.plan.target).enumerate();
@@ -226,14 +229,6 @@ impl Coordinator {
         }
     }
 
-    /// Whether tasks have come to their end that were not asked to.
-    fn is_input_ending(&self) -> bool {
-        let Some(live) = &self.live else { return false };
-        let stays =
-            |task: &TaskId| live.plan.target.iter().any(|stage| stage.tasks.iter().any(|placed| placed.task == *task));
-        self.ended.iter().any(stays)
-    }
-
     /// The rescale is to end as soon as it can.
     pub(super) fn want_less(&mut self, reason: &str) {
         if let Some(live) = &mut self.live {
@@ -245,11 +240,17 @@ impl Coordinator {
         matches!(self.intent, Some(Intent::Stop { .. }))
     }
 
-    /// If less is wanted, what is reached by now is what the rescale comes to.
+    /// If less is wanted, or a stage has read all its input, what is reached by now is what the rescale comes to.
     fn settle_for_less(&mut self) {
-        let Some(live) = self.live.as_mut().filter(|live| live.less.is_some()) else { return };
+        let Some(live) = &mut self.live else { return };
         for (index, (target, current)) in live.plan.target.iter_mut().zip(&self.deployment).enumerate() {
             if target == current {
+                continue;
+            }
+            if current.tasks.iter().any(|placed| self.ended.contains(&placed.task)) {
+                live.over.insert(index);
+            }
+            if live.less.is_none() && !live.over.contains(&index) {
                 continue;
             }
             // A stage without units has whom it has; of a source, the table says nothing.
@@ -273,7 +274,10 @@ impl Coordinator {
         self.totals.rescales += 1;
         if let Some(status) = self.rescales.front_mut() {
             status.state = if live.less.is_some() { RescaleState::Cancelled } else { RescaleState::Done };
-            status.reason = live.less;
+            let names: Vec<&str> = live.over.iter().map(|stage| self.config.stages[*stage].name.as_str()).collect();
+            let stayed =
+                (!names.is_empty()).then(|| format!("{} had read all input and changed no further", names.join(", ")));
+            status.reason = live.less.or(stayed);
             status.step.clear();
             status.duration_ms = u64::try_from(now_ms.saturating_sub(status.requested_at_ms)).ok();
             status.batches = Some(status.batches_done);

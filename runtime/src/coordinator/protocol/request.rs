@@ -87,11 +87,13 @@ impl Coordinator {
             to: name(&to),
             requested_at_ms: now_ms,
             estimate: Some(estimate),
+            hot: self.hot_groups(request),
             ..RescaleStatus::default()
         };
         if request.dry_run {
             let (id, state) = (0, RescaleState::Planned);
-            return Ok(Reply::Rescale(RescaleStatus { id, state, groups_moved_min: estimate.groups_min, ..status }));
+            let planned = RescaleStatus { id, state, groups_moved_min: estimate.groups_min, ..status };
+            return Ok(Reply::Rescale(Box::new(planned)));
         }
         let is_restart = request.strategy == RescaleStrategy::Restart;
         if is_restart && !(request.tables.is_empty() && request.rebalance.is_empty()) {
@@ -100,7 +102,7 @@ impl Coordinator {
         }
         if target.stages == self.deployment {
             let done = RescaleStatus { state: RescaleState::Done, duration_ms: Some(0), ..status };
-            return Ok(Reply::Rescale(done));
+            return Ok(Reply::Rescale(Box::new(done)));
         }
         let status = RescaleStatus { groups_moved_min: estimate.groups_min, batches: None, ..status };
         if is_restart {
@@ -112,7 +114,7 @@ impl Coordinator {
         }
         self.rescales.push_front(status.clone());
         self.rescales.truncate(HISTORY);
-        Ok(Reply::Rescale(status))
+        Ok(Reply::Rescale(Box::new(status)))
     }
 
     /// A live rescale stops between two batches. Before its tasks are stopped a restart can be called off; the checkpoint under
@@ -122,7 +124,7 @@ impl Coordinator {
         if self.live.is_some() {
             self.want_less("cancelled on request");
             self.drop_batch(now_ms, out);
-            return self.rescales.front().cloned().map(Reply::Rescale).ok_or_else(nothing);
+            return self.rescales.front().cloned().map(|status| Reply::Rescale(Box::new(status))).ok_or_else(nothing);
         }
         let Some(Intent::Rescale { to }) = &self.intent else { return Err(nothing()) };
         if *to == self.parallelism {
@@ -131,7 +133,7 @@ impl Coordinator {
             return Err((409, text.into()));
         }
         self.end_rescale(RescaleState::Cancelled, "cancelled on request");
-        self.rescales.front().cloned().map(Reply::Rescale).ok_or_else(nothing)
+        self.rescales.front().cloned().map(|status| Reply::Rescale(Box::new(status))).ok_or_else(nothing)
     }
 
     fn check_parallelism(&self, stage: &StageShape, parallelism: u32) -> Result<(), (u16, String)> {

@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 
 use millstream_api::id::TaskId;
-use millstream_api::wire::{RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+use millstream_api::owner::unsplittable;
+use millstream_api::wire::{HotGroup, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
 
 use super::Coordinator;
 use crate::coordinator::place::{self, Before};
@@ -102,7 +103,8 @@ impl Coordinator {
         even_bytes(&self.deployment[index].table, &self.reports().values().map(bytes).collect())
     }
 
-    /// Load of each key group of a stage: the share of time its task is busy, even over the task's groups.
+    /// Load of each key group of a stage: the share of time its task is busy, by the rows of the task's groups; even over them if
+    /// none came.
     pub(in crate::coordinator) fn group_load(&self, index: usize) -> Result<Vec<f64>, (u16, String)> {
         let (stage, reports) = (&self.deployment[index], self.reports());
         let busy = |task: TaskId| {
@@ -112,7 +114,28 @@ impl Coordinator {
         let known: Option<BTreeMap<TaskId, f64>> = stage.tasks.iter().map(|placed| busy(placed.task)).collect();
         let unknown =
             || (409, format!("stage {}: its load has not been measured yet; ask again in a moment", stage.name));
-        Ok(even_load(&stage.table, &known.ok_or_else(unknown)?))
+        let known = known.ok_or_else(unknown)?;
+        let rates = self.group_rates(index);
+        let mut rows: BTreeMap<TaskId, f64> = BTreeMap::new();
+        stage.table.owners.iter().zip(&rates).for_each(|(owner, rate)| *rows.entry(*owner).or_default() += rate);
+        let mut load = even_load(&stage.table, &known);
+        for ((load, owner), rate) in load.iter_mut().zip(&stage.table.owners).zip(&rates) {
+            if let (Some(busy), Some(rows)) = (known.get(owner), rows.get(owner).filter(|rows| **rows > 0.0)) {
+                *load = busy * rate / rows;
+            }
+        }
+        Ok(load)
+    }
+
+    /// Key groups of stages that are to be spread by load and have too much of it.
+    pub(in crate::coordinator) fn hot_groups(&self, request: &RescaleRequest) -> Vec<HotGroup> {
+        let hot = |name: &String| {
+            let index = self.keyed_stage(name).ok()?;
+            let load = self.group_load(index).ok()?;
+            let group = unsplittable(&load, self.deployment[index].tasks.len())?;
+            Some(HotGroup { stage: name.clone(), group, share: load[usize::from(group)] / load.iter().sum::<f64>() })
+        };
+        request.rebalance.iter().filter_map(hot).collect()
     }
 
     /// What a rescale to `target` is expected to take.

@@ -70,7 +70,7 @@ fn a_transfer_is_filled_up_to_the_budget_smallest_first() {
         [(6, 100), (7, 80), (8, 500)]
     );
     assert_eq!(batches[0].table.owners, [0, 1, 1, 0, 1]);
-    assert_eq!(batches[0].largest_transfer(&bytes), 100);
+    assert_eq!(batches[0].largest_bytes, 100);
     assert_eq!(batches_left(&current, &target, &bytes, &[], &AUTO), [100, 80, 500]);
     // For load: the hottest, and beside it what fits.
     let load = [1.0, f64::NAN, 2.0, 9.0, 3.0];
@@ -137,7 +137,7 @@ proptest! {
             table = batch.table.clone();
         }
         prop_assert_eq!(moved.len(), current.moved(&target));
-        let sizes: Vec<_> = batches.iter().map(|batch| batch.largest_transfer(&bytes)).collect();
+        let sizes: Vec<_> = batches.iter().map(|batch| batch.largest_bytes).collect();
         prop_assert_eq!(sizes, batches_left(&current, &target, &bytes, &load, &limits));
     }
 }

@@ -32,8 +32,7 @@ impl Coordinator {
         };
         // The tables differ, so there is one.
         let Some(batch) = batch else { return false };
-        let groups: usize = batch.moves.iter().map(|give| give.groups.len()).sum();
-        self.say_step(&format!("{groups} key groups of {} move", self.deployment[stage].name));
+        self.log_batch(now_ms, stage, &batch, &bytes);
         let order = self.hand_over(stage, &batch);
         self.order(&Order::Await(order), out);
         let waiting = receivers(&batch);
@@ -64,21 +63,27 @@ impl Coordinator {
             return;
         }
         let (stage, batch) = (*stage, batch.clone());
+        self.log_copied(now_ms);
         self.go(now_ms, At::Ready { stage, batch });
     }
 
-    /// A task is at its end: the batch is dropped, and the rescale with it.
+    /// A task is at its end: the batch is dropped, and its stage moves nothing more.
     pub(super) fn declined(&mut self, now_ms: i64, task: TaskId, out: &mut Vec<Action>) {
-        match self.live.as_ref().map(|live| &live.at) {
-            Some(At::Awaiting { .. } | At::Copying { .. } | At::Ready { .. }) => self.drop_batch(now_ms, out),
-            Some(At::Giving { .. }) => self.gave(now_ms, task, Vec::new(), out),
-            Some(At::Taking { .. }) => {
-                self.recover(now_ms, format!("task {task} had ended before it could take splits over"), out);
-                return;
+        let Some(live) = &mut self.live else { return };
+        match live.at {
+            At::Awaiting { stage, .. } | At::Copying { stage, .. } | At::Ready { stage, .. } => {
+                live.over.insert(stage);
+                self.drop_batch(now_ms, out);
             }
-            _ => return,
+            At::Giving { stage, .. } => {
+                live.over.insert(stage);
+                self.gave(now_ms, task, Vec::new(), out);
+            }
+            At::Taking { .. } => {
+                self.recover(now_ms, format!("task {task} had ended before it could take splits over"), out);
+            }
+            _ => {}
         }
-        self.want_less("the job's input is at its end");
     }
 
     /// Forgets a batch whose routers have not switched.
@@ -106,14 +111,13 @@ impl Coordinator {
         self.order(&Order::Flip { stage, table: batch.table.clone() }, out);
         let (donors, receivers) = (donors(&batch), receivers(&batch));
         let openings = self.openings(stage, &receivers);
+        self.log_flip(now_ms);
         self.go(now_ms, At::Flipped { stage, batch, donors, receivers, openings });
         true
     }
 
     pub(super) fn handed_over(&mut self, now_ms: i64, task: TaskId, bytes: u64) {
-        if let Some(status) = self.rescales.front_mut() {
-            status.bytes_moved += bytes;
-        }
+        self.log_bytes(bytes);
         if let Some(At::Flipped { donors, .. }) = self.live.as_mut().map(|live| &mut live.at) {
             donors.remove(&task);
         }
@@ -124,8 +128,8 @@ impl Coordinator {
         let Some(live) = &mut self.live else { return };
         match &mut live.at {
             At::Flipped { receivers, .. } => {
-                live.pauses_ms.push(pause_us.div_ceil(1000));
                 receivers.remove(&task);
+                self.log_pause(task, pause_us.div_ceil(1000));
             }
             At::Taking { receivers, .. } => drop(receivers.remove(&task)),
             _ => return,
@@ -148,11 +152,9 @@ impl Coordinator {
             At::Flipped { stage, batch, donors, receivers, openings }
                 if donors.is_empty() && receivers.is_empty() && openings.is_empty() =>
             {
-                let groups: usize = batch.moves.iter().map(|give| give.groups.len()).sum();
                 self.deployment[*stage].table = batch.table.clone();
-                let largest = batch.largest_transfer(&[]);
-                live.budget.observe(now_ms.saturating_sub(live.since_ms).unsigned_abs(), largest);
-                self.note_batch(groups as u32);
+                live.budget.observe(now_ms.saturating_sub(live.since_ms).unsigned_abs(), batch.largest_bytes);
+                self.log_settled(now_ms);
             }
             At::Taking { stage, splits, receivers, openings } if receivers.is_empty() && openings.is_empty() => {
                 let stage = &mut self.deployment[*stage];
@@ -164,21 +166,10 @@ impl Coordinator {
                         }
                     }
                 }
-                self.note_batch(0);
+                self.log_splits();
             }
             _ => return,
         }
         self.go(now_ms, At::Next);
-    }
-
-    fn note_batch(&mut self, groups: u32) {
-        let pauses = self.live.as_ref().map(|live| live.pauses_ms.clone()).unwrap_or_default();
-        let Some(status) = self.rescales.front_mut() else { return };
-        status.batches_done += 1;
-        status.groups_moved += groups;
-        status.pause_ms_max = pauses.iter().copied().max();
-        let mut sorted = pauses;
-        sorted.sort_unstable();
-        status.pause_ms_p50 = sorted.get(sorted.len() / 2).copied();
     }
 }

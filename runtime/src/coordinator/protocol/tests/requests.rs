@@ -154,7 +154,7 @@ fn dry_run(desk: &mut Desk, request: RescaleRequest) -> RescaleStatus {
     let actions = desk.coordinator.on(desk.now_ms, Event::Asked { id: 7, request });
     match actions.as_slice() {
         [Action::Answer { reply, .. }] => match &**reply {
-            Reply::Rescale(status) => status.clone(),
+            Reply::Rescale(status) => (**status).clone(),
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
