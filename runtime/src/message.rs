@@ -27,6 +27,11 @@ pub enum Command {
     Commit { generation: Generation, epoch: Epoch },
     /// The epoch will not be complete: forget its barriers. Its output is folded into the next.
     Abort { generation: Generation, epoch: Epoch },
+    /// Say which tasks run. Answered by `Described`.
+    Describe,
+    /// The tasks of this generation go on under a new coordinator: epochs up to `through` are given up, but for the one whose manifest
+    /// is stored, which is made visible if it was not. No answer.
+    Adopt { generation: Generation, term: Term, stored: Option<Epoch>, through: Epoch },
     /// Stop the tasks of this generation and all before. Answered by `Cancelled`.
     Cancel { generation: Generation },
     /// Tasks join a running generation: `stages` and `peers` are what there will be, tables and splits what there is. Build those placed on
@@ -123,6 +128,8 @@ pub struct Register {
 pub enum Report {
     /// First message of every connection.
     Register(Register),
+    /// The tasks here, if any.
+    Described(Option<Box<TaskSet>>),
     /// All tasks of this worker are built.
     Deployed { generation: Generation },
     /// They cannot be built.
@@ -153,6 +160,19 @@ pub enum Report {
     Metrics { generation: Generation, tasks: Vec<TaskReport> },
     /// Nothing is left to do.
     Finished,
+}
+
+/// What runs on a worker whose coordinator is gone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskSet {
+    /// Its generation, with tasks and tables as they are now. Positions of splits are those of the beginning.
+    pub deploy: Deploy,
+    /// Tasks here that have processed all their input.
+    pub ended: Vec<TaskId>,
+    /// Highest epoch whose barrier it has heard of.
+    pub epoch: Epoch,
+    /// Whether all of them run, and nothing is on its way from one owner to another.
+    pub is_steady: bool,
 }
 
 /// Why something failed.

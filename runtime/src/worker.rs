@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use millstream_api::id::{Epoch, Generation, KeyGroup, TableVersion, TaskId};
+use millstream_api::id::{Epoch, Generation, KeyGroup, TableVersion, TaskId, Term};
 
 use crate::checkpoint::manifest::TaskManifest;
 use crate::checkpoint::store::CheckpointStore;
@@ -20,6 +20,7 @@ use crate::source::Split;
 use crate::state::disk::Disk;
 use crate::state::{Backend, Cut};
 
+mod adopt;
 pub mod build;
 mod failure;
 pub mod host;
@@ -46,6 +47,8 @@ pub enum TaskCommand {
     Commit(Epoch),
     /// The epoch is given up.
     Abort(Epoch),
+    /// There is a new coordinator, and the epochs up to this one are given up.
+    Adopt(Term, Epoch),
     /// Stop.
     Cancel,
     /// Channels come or go, or units change their owner.
@@ -207,6 +210,7 @@ impl Worker {
                 vec![self.uploaded(generation, epoch, task, result)]
             }
             Event::PeerLost { generation, peer, reason } if self.runs(generation) => {
+                self.note(|standing| standing.broken = true);
                 vec![Report::PeerLost { generation, peer, reason }]
             }
             Event::Measure => self.current.as_ref().map(report::measure).into_iter().collect(),
@@ -235,20 +239,14 @@ impl Worker {
             Command::Link { generation } if self.runs(generation) => self.link(generation),
             Command::Order { generation, order } if self.runs(generation) => self.order(generation, order),
             Command::Trigger { generation, epoch } if self.runs(generation) => {
+                self.note(|standing| standing.epoch = standing.epoch.max(epoch));
                 self.tell(|| TaskCommand::Trigger(epoch))
             }
             Command::Abort { generation, epoch } if self.runs(generation) => self.tell(|| TaskCommand::Abort(epoch)),
-            Command::Commit { generation, epoch } if self.runs(generation) => {
-                let current = self.current.as_mut();
-                let waiting: BTreeSet<TaskId> =
-                    current.iter().flat_map(|current| current.tasks.keys().copied()).collect();
-                if let Some(current) = current {
-                    current.committing = Some((epoch, waiting));
-                }
-                if let Some(current) = &self.current {
-                    self.uploads.committed(epoch, current.deploy.term, &self.doors);
-                }
-                self.tell(|| TaskCommand::Commit(epoch))
+            Command::Commit { generation, epoch } if self.runs(generation) => self.commit(epoch),
+            Command::Describe => vec![Report::Described(self.describe().map(Box::new))],
+            Command::Adopt { generation, term, stored, through } if self.runs(generation) => {
+                self.adopt(term, stored, through)
             }
             Command::Cancel { generation } => {
                 if self.current.as_ref().is_some_and(|current| current.generation <= generation) {
@@ -267,6 +265,18 @@ impl Worker {
             }
             _ => Vec::new(), // Of a generation that is over: fenced.
         }
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Vec<Report> {
+        let current = self.current.as_mut();
+        let waiting: BTreeSet<TaskId> = current.iter().flat_map(|current| current.tasks.keys().copied()).collect();
+        if let Some(current) = current {
+            current.committing = Some((epoch, waiting));
+        }
+        if let Some(current) = &self.current {
+            self.uploads.committed(epoch, current.deploy.term, &self.doors);
+        }
+        self.tell(|| TaskCommand::Commit(epoch))
     }
 
     fn tell(&mut self, command: impl Fn() -> TaskCommand) -> Vec<Report> {
@@ -320,6 +330,7 @@ impl Worker {
         let Some(current) = &mut self.current else { return Vec::new() };
         match current.connect(&mut self.doors) {
             Ok(tasks) => {
+                current.standing.started = true;
                 for task in tasks {
                     self.doors.host.start(generation, task);
                 }
@@ -334,9 +345,15 @@ impl Worker {
 
     fn heard(&mut self, generation: Generation, event: TaskEvent) -> Vec<Report> {
         match event {
-            TaskEvent::Failed { task, failure } => vec![Report::TaskFailed { generation, task, failure }],
+            TaskEvent::Failed { task, failure } => {
+                self.note(|standing| standing.broken = true);
+                vec![Report::TaskFailed { generation, task, failure }]
+            }
             // What was counted until then goes first, so that the last status of a job has it all.
             TaskEvent::Ended { task } => {
+                self.note(|standing| {
+                    standing.ended.insert(task);
+                });
                 let counted = self.current.as_ref().map(report::measure);
                 counted.into_iter().chain([Report::TaskEnded { generation, task }]).collect()
             }

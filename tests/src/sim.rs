@@ -187,6 +187,8 @@ pub struct Report {
     pub recoveries: u64,
     /// Rescales done.
     pub rescales: u64,
+    /// Times a coordinator that came back took over the tasks that ran.
+    pub adoptions: u64,
     /// Whether key groups of a task with state were restored at another task.
     pub moved_state: bool,
     /// State in the last checkpoint.

@@ -149,8 +149,8 @@ fn whatever_goes_wrong_the_output_is_right() {
         let replayed = report.replayed_rows(&query.straight);
         Ok::<_, Failure>((report, replayed))
     });
-    let (mut faults, mut recoveries, mut rescales, mut epochs, mut replayed, mut moved, mut steps) =
-        (0, 0, 0, 0, 0, 0, 0);
+    let (mut faults, mut recoveries, mut rescales, mut adoptions) = (0, 0, 0, 0);
+    let (mut epochs, mut replayed, mut moved, mut steps) = (0, 0, 0, 0);
     let mut failures = Vec::new();
     let count = results.len();
     for (_, result) in results {
@@ -159,6 +159,7 @@ fn whatever_goes_wrong_the_output_is_right() {
                 faults += report.faults.total();
                 recoveries += report.recoveries;
                 rescales += report.rescales;
+                adoptions += report.adoptions;
                 epochs += report.epochs;
                 steps += report.steps;
                 replayed += again;
@@ -168,7 +169,7 @@ fn whatever_goes_wrong_the_output_is_right() {
         }
     }
     println!(
-        "{count} seeds, {steps} steps: {faults} faults, {recoveries} recoveries, {rescales} rescales, {epochs} epochs, \
+        "{count} seeds, {steps} steps: {faults} faults, {recoveries} recoveries, {rescales} rescales, {adoptions} adoptions, {epochs} epochs, \
          {replayed} rows replayed, state moved in {moved}; {} failed",
         failures.len()
     );
@@ -178,7 +179,7 @@ fn whatever_goes_wrong_the_output_is_right() {
     }
     if count >= 100 {
         assert!(
-            recoveries > 100 && rescales > 50 && epochs > 300 && replayed > 1000 && moved > 20,
+            recoveries > 100 && rescales > 50 && adoptions > 20 && epochs > 300 && replayed > 1000 && moved > 20,
             "too little happened"
         );
     }

@@ -22,6 +22,7 @@ use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::job::JobSpec;
 use crate::message::{Command, Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
 
+mod adopt;
 mod checkpoint;
 mod deploy;
 mod event;
@@ -118,6 +119,8 @@ pub struct Coordinator {
     user_error: bool,
     intent: Option<Intent>,
     live: Option<live::Live>,
+    /// Tasks of another coordinator may run.
+    adoption: Option<adopt::Adoption>,
     /// Savepoints asked for while none could begin.
     savepoints_wanted: VecDeque<RequestId>,
     /// Handed to the store and not heard of since: whether it counts is not known, even if its round is over.
@@ -182,6 +185,7 @@ impl Coordinator {
             user_error: false,
             intent: None,
             live: None,
+            adoption: keep_parallelism.then(adopt::Adoption::default),
             savepoints_wanted: VecDeque::new(),
             storing: None,
             next_task,
@@ -257,14 +261,20 @@ impl Coordinator {
             self.lost(now_ms, &register.name.clone(), incarnation, out);
         }
         out.push(Action::Tell(format!("worker {} registered from {}", register.name, register.data_address)));
-        // Whatever still runs there is older than anything this coordinator will start.
-        let command = Command::Cancel { generation: self.generation };
+        let command = match self.adoption {
+            Some(_) => Command::Describe,
+            // Whatever still runs there is older than anything this coordinator will start.
+            None => Command::Cancel { generation: self.generation },
+        };
         out.push(Action::Send { worker: register.name.clone(), command });
         self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new(), loads: Loads::default() });
     }
 
     fn said(&mut self, now_ms: i64, worker: &str, report: Report, out: &mut Vec<Action>) {
         let current = self.generation;
+        if self.adoption.is_some() {
+            return self.heard_of_tasks(worker, report);
+        }
         match report {
             Report::Deployed { generation } if generation == current => self.deployed(now_ms, worker, out),
             Report::DeployFailed { generation, failure } if generation == current => self.failed(now_ms, failure, out),
@@ -313,8 +323,13 @@ impl Coordinator {
 
     /// Moves on as far as the facts allow.
     fn advance(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Waiting) {
+            if !self.is_adopting(now_ms, out) {
+                self.try_deploy(now_ms, out);
+            }
+            return;
+        }
         match &self.phase {
-            Phase::Waiting => self.try_deploy(now_ms, out),
             Phase::Running => self.tend(now_ms, out),
             Phase::Cancelling { waiting, then } if waiting.is_empty() => match then.clone() {
                 Then::Deploy => {

@@ -52,6 +52,8 @@ pub enum Order {
     Close { stage: usize, tasks: Vec<TaskId> },
     /// These tasks have ended and take part in nothing any more; workers that are not among `peers` are left.
     Remove { tasks: Vec<TaskId>, peers: Vec<String> },
+    /// The rescale is over. No answer.
+    Settled,
 }
 
 /// What a task has done of a hand-over.

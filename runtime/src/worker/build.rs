@@ -74,6 +74,8 @@ pub struct Deployment {
     pub tasks: BTreeMap<TaskId, Running>,
     /// The epoch being made visible and the tasks that have not done so.
     pub committing: Option<(Epoch, BTreeSet<TaskId>)>,
+    /// What another coordinator would have to know.
+    pub standing: Standing,
     graph: Arc<StageGraph>,
     hub: Arc<Hub>,
     unconnected: Vec<Unconnected>,
@@ -83,6 +85,21 @@ pub struct Deployment {
     transfers: BTreeSet<ChannelId>,
     /// Channels that take state away.
     sending: BTreeSet<ChannelId>,
+}
+
+/// Where a generation stands on this worker.
+#[derive(Default)]
+pub struct Standing {
+    /// Tasks that have processed all their input.
+    pub ended: BTreeSet<TaskId>,
+    /// Highest epoch whose barrier was asked for.
+    pub epoch: Epoch,
+    /// The tasks have been started.
+    pub started: bool,
+    /// One of them has failed, or a peer is lost.
+    pub broken: bool,
+    /// Tasks join, leave, or hand units over.
+    pub changing: bool,
 }
 
 /// A task without its output channels.
@@ -121,6 +138,7 @@ pub fn prepare(
         deploy: deploy.clone(),
         tasks: BTreeMap::new(),
         committing: None,
+        standing: Standing { changing: joins, ..Standing::default() },
         graph: Arc::new(planned),
         hub: doors.hubs.create(deploy),
         unconnected: Vec::new(),

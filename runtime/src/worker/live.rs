@@ -73,6 +73,7 @@ impl Worker {
 
     pub(super) fn order(&mut self, generation: Generation, order: Order) -> Vec<Report> {
         let Some(current) = &mut self.current else { return Vec::new() };
+        current.standing.changing = !matches!(order, Order::Settled);
         let done = match order {
             Order::Await(order) => current.await_groups(&Arc::new(order)),
             Order::Copy(order) => current.copy(&Arc::new(order)),
@@ -98,6 +99,7 @@ impl Worker {
             }
             Order::Take { version, splits } => {
                 let mut taken: BTreeMap<TaskId, Vec<MovingSplit>> = BTreeMap::new();
+                current.note_readers(version, &splits);
                 for moving in splits {
                     taken.entry(moving.to).or_default().push(moving);
                 }
@@ -119,6 +121,7 @@ impl Worker {
                 }
                 Ok(())
             }
+            Order::Settled => Ok(()),
         };
         match done {
             Ok(()) => Vec::new(),

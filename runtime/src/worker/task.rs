@@ -233,10 +233,8 @@ impl Task {
                     self.parts.output.commit(epoch)?;
                     self.tell(TaskEvent::Committed { task: self.parts.task, epoch });
                 }
-                TaskCommand::Abort(epoch) => {
-                    self.inputs.settle(epoch);
-                    self.unblock();
-                }
+                TaskCommand::Abort(epoch) => self.give_up(epoch),
+                TaskCommand::Adopt(term, through) => self.serve_under(term, through),
                 TaskCommand::Trigger(epoch) => self.inputs.trigger(epoch),
                 TaskCommand::Change(change) if change.concerns_chain() => self.changes.push_back(*change),
                 TaskCommand::Change(change) => self.change(*change)?,

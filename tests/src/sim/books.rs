@@ -23,6 +23,7 @@ pub struct Books {
     pub epochs: u64,
     pub recoveries: u64,
     pub rescales: u64,
+    pub adoptions: u64,
     pub moved_state: bool,
     /// Of the newest checkpoint.
     pub state_bytes: u64,

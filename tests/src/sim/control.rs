@@ -25,6 +25,11 @@ pub fn show_report(report: &Report) -> String {
         Report::Cut { generation, epoch, stage, task, .. } => {
             format!("Cut {generation:x} e{epoch} s{stage} t{}", task.task)
         }
+        Report::Described(tasks) => {
+            let tasks =
+                tasks.as_ref().map(|tasks| (tasks.deploy.generation, &tasks.ended, tasks.epoch, tasks.is_steady));
+            format!("Described {tasks:x?}")
+        }
         Report::Metrics { generation, .. } => format!("Metrics {generation:x}"),
         Report::Register(register) => format!("Register {} {:016x}", register.name, register.incarnation),
         Report::DeployFailed { generation, .. } => format!("DeployFailed {generation:x}"),

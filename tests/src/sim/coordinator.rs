@@ -294,6 +294,7 @@ impl World {
                 }
             }
             Action::Tell(text) => {
+                self.books.adoptions += u64::from(text.contains("go on under term"));
                 let text = text.replace(&self.output.path().display().to_string(), "OUT");
                 self.note(text);
             }

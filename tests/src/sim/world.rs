@@ -191,6 +191,7 @@ impl World {
             epochs: self.books.epochs,
             recoveries: self.books.recoveries,
             rescales: self.books.rescales,
+            adoptions: self.books.adoptions,
             moved_state: self.books.moved_state,
             state_bytes: self.books.state_bytes,
             source_rows: self.books.source_rows(&self.shape.stages),

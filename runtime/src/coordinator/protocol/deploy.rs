@@ -40,7 +40,8 @@ impl Coordinator {
         }
         let hosts = place::hosts(&stages);
         self.next_task = next_task;
-        self.generation += 1;
+        // Above all that ran under an earlier term, one that was adopted included.
+        self.generation = self.generation.max(self.config.term << 20) + 1;
         self.deployment = stages;
         self.ended.clear();
         self.last_round_at_ms = now_ms;

@@ -9,6 +9,7 @@ use crate::message::live::Order;
 use crate::message::{Command, Failure, Report};
 use crate::source::Split;
 
+mod adopted;
 mod disturbed;
 mod measured;
 mod requests;
@@ -74,7 +75,7 @@ fn register(name: &str, incarnation: u64, slots: u32) -> Register {
 
 /// Number of a generation within its term.
 fn short(generation: Generation) -> u64 {
-    generation - (TERM << 20)
+    generation & 0xf_ffff // Without the term.
 }
 
 fn show(action: &Action) -> Option<String> {
@@ -88,6 +89,11 @@ fn show(action: &Action) -> Option<String> {
             Command::Trigger { epoch, .. } => format!("{worker} trigger e{epoch}"),
             Command::Commit { epoch, .. } => format!("{worker} commit e{epoch}"),
             Command::Abort { epoch, .. } => format!("{worker} abort e{epoch}"),
+            Command::Describe => format!("{worker} describe"),
+            Command::Adopt { generation, term, stored, through } => {
+                let stored = stored.map_or("nothing".into(), |epoch| format!("e{epoch}"));
+                format!("{worker} adopt g{} under {term}, {stored} stored, through e{through}", short(*generation))
+            }
             Command::Cancel { generation } => format!("{worker} cancel g{}", short(*generation)),
             Command::Extend(_) => format!("{worker} extend"),
             Command::Link { .. } => format!("{worker} link"),
@@ -119,6 +125,7 @@ fn show_order(order: &Order) -> String {
         Order::Take { splits, .. } => format!("take {} splits", splits.len()),
         Order::Close { tasks, .. } => format!("close {tasks:?}"),
         Order::Remove { tasks, .. } => format!("remove {tasks:?}"),
+        Order::Settled => "settled".into(),
     }
 }
 
@@ -261,19 +268,4 @@ fn a_job_whose_tasks_have_all_ended_commits_its_last_output_and_completes() {
     assert!(desk.say("w0", Report::Finished).is_empty());
     assert_eq!(desk.say("w1", Report::Finished), ["exit Completed"]);
     assert_eq!(desk.state(), JobState::Completed);
-}
-
-#[test]
-fn a_coordinator_that_comes_back_goes_on_from_the_last_checkpoint() {
-    let mut desk = Desk::running();
-    desk.after(1000);
-    desk.cut(1);
-    desk.stored(1);
-    let last = desk.coordinator.last.clone();
-    let mut desk = Desk { coordinator: Coordinator::new(Config { term: TERM, ..config() }, last, true), now_ms: 0 };
-    desk.on(Event::Registered(register("w0", 1, 1)));
-    let all = ["w1 cancel g0", "w0 deploy g1 from e1", "w1 deploy g1 from e1"];
-    assert_eq!(desk.on(Event::Registered(register("w1", 1, 1))), all);
-    desk.deployed();
-    assert_eq!(desk.after(1000), ["w0 trigger e2", "w1 trigger e2"], "epochs are never used twice");
 }

@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use millstream_api::id::TaskId;
+use millstream_api::id::{TableVersion, TaskId};
 
 use super::{Deployment, fail};
 use crate::exchange::ChannelId;
 use crate::message::Deploy;
-use crate::message::live::HandOver;
+use crate::message::live::{HandOver, MovingSplit};
 use crate::state::Backend;
 use crate::worker::task::{Change, Task};
 use crate::worker::upload::Ledger;
@@ -24,6 +24,7 @@ impl Deployment {
         (backend, doors, uploads): (&Arc<dyn Backend>, &mut Doors, &mut Ledger),
     ) -> Result<BTreeSet<TaskId>, Failed> {
         let before = std::mem::replace(&mut self.deploy, deploy.clone());
+        self.standing.changing = true;
         let known: BTreeSet<TaskId> =
             before.stages.iter().flat_map(|stage| &stage.tasks).map(|placed| placed.task).collect();
         let here: Vec<TaskId> = self.tasks.keys().copied().collect();
@@ -155,6 +156,7 @@ impl Deployment {
         for task in gone {
             if let Some(running) = self.tasks.remove(task) {
                 running.tell(TaskCommand::Cancel);
+                self.standing.ended.remove(task);
                 uploads.forget(*task);
             }
             self.hub.forget_task(*task);
@@ -175,5 +177,21 @@ impl Deployment {
         leave.iter().for_each(|peer| self.hub.detach(&peer.name));
         self.transfers.retain(|id| !gone.contains(&id.from) && !gone.contains(&id.to));
         self.sending.retain(|id| !gone.contains(&id.from) && !gone.contains(&id.to));
+    }
+
+    /// Splits have other readers from now on.
+    pub fn note_readers(&mut self, version: TableVersion, splits: &[MovingSplit]) {
+        for stage in &mut self.deploy.stages {
+            let reads = |moving: &MovingSplit| stage.tasks.iter().any(|placed| placed.task == moving.to);
+            if !splits.iter().any(reads) {
+                continue;
+            }
+            stage.table.version = version;
+            for (reader, split) in &mut stage.splits {
+                if let Some(moving) = splits.iter().find(|moving| moving.split.id == split.id) {
+                    *reader = moving.to;
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! A task's part of a checkpoint: when it is due, and its synchronous half.
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, Term};
 
 use super::{Input, Task};
 use crate::checkpoint::paths::ManifestId;
@@ -14,6 +14,18 @@ impl Task {
             self.unblock();
         }
         Ok(())
+    }
+
+    /// Barriers of the epoch, and of those before, count no more.
+    pub(super) fn give_up(&mut self, epoch: Epoch) {
+        self.inputs.settle(epoch);
+        self.unblock();
+    }
+
+    /// There is a new coordinator. What the last one had begun is given up.
+    pub(super) fn serve_under(&mut self, term: Term, through: Epoch) {
+        self.parts.term = term;
+        self.give_up(through);
     }
 
     pub(super) fn unblock(&self) {

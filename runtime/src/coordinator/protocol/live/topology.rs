@@ -79,7 +79,7 @@ impl Coordinator {
         }
         if all.is_empty() {
             self.settle_tables();
-            self.finish_live(now_ms);
+            self.finish_live(now_ms, out);
             return false;
         }
         self.say_step("tasks that own nothing leave");
@@ -109,12 +109,12 @@ impl Coordinator {
         self.deployment = left;
         self.ended.retain(|task| !gone.contains(task));
         self.settle_tables();
-        self.finish_live(now_ms);
+        self.finish_live(now_ms, out);
         false
     }
 
     /// Tables of stages without key groups name tasks that there are.
-    fn settle_tables(&mut self) {
+    pub(in crate::coordinator::protocol) fn settle_tables(&mut self) {
         for index in 0..self.deployment.len() {
             if !self.is_keyed(index) {
                 let stage = &mut self.deployment[index];

@@ -1,0 +1,135 @@
+//! A coordinator that came back takes over the tasks that run: they do not restart.
+//!
+//! It asks every worker that registers what runs there. Once all hosts of one generation have answered, and agree, it goes on with
+//! their tasks under its own term. What the last coordinator had begun is given up: a checkpoint is taken anew; a rescale that was
+//! under way, a task that failed, or a host that does not come back mean the last checkpoint instead.
+use std::collections::BTreeMap;
+
+use millstream_api::id::{Generation, TaskId};
+
+use super::{Action, Coordinator, Phase};
+use crate::coordinator::place;
+use crate::message::{Command, Report, TaskSet};
+
+/// Tasks go on without their coordinator, so waiting for a host costs nothing but a checkpoint; a host that is gone
+/// must not keep the job from going back for long.
+const PATIENCE_MS: i64 = 1_500;
+
+/// What workers have said of the tasks on them.
+#[derive(Debug, Default)]
+pub(super) struct Adoption {
+    since_ms: Option<i64>,
+    told: BTreeMap<String, Option<TaskSet>>,
+}
+
+/// What is to be done.
+enum Verdict {
+    Wait,
+    Adopt(Box<TaskSet>),
+    GoBack(&'static str),
+}
+
+impl Adoption {
+    /// `hosts`: of the last checkpoint, who may have tasks.
+    fn verdict(&self, hosts: &[String]) -> Verdict {
+        let newest = self.told.values().flatten().max_by_key(|told| told.deploy.generation);
+        let Some(newest) = newest else {
+            return match hosts.iter().all(|host| self.told.contains_key(host)) {
+                true => Verdict::GoBack("no task runs"),
+                false => Verdict::Wait,
+            };
+        };
+        let mut is_complete = true;
+        for host in place::hosts(&newest.deploy.stages) {
+            match self.told.get(&host) {
+                None => is_complete = false,
+                Some(None) => return Verdict::GoBack("tasks are missing"),
+                Some(Some(told)) if !told.is_steady => return Verdict::GoBack("tasks failed, or were on the move"),
+                Some(Some(told)) if !agree(told, newest) => return Verdict::GoBack("workers disagree on the tasks"),
+                Some(Some(_)) => {}
+            }
+        }
+        if is_complete { Verdict::Adopt(Box::new(newest.clone())) } else { Verdict::Wait }
+    }
+}
+
+fn agree(one: &TaskSet, other: &TaskSet) -> bool {
+    let stages = one.deploy.stages.iter().zip(&other.deploy.stages);
+    one.deploy.generation == other.deploy.generation
+        && one.deploy.stages.len() == other.deploy.stages.len()
+        && stages.into_iter().all(|(one, other)| one.tasks == other.tasks && one.table == other.table)
+}
+
+impl Coordinator {
+    /// What a worker says before it is decided whose tasks run.
+    pub(super) fn heard_of_tasks(&mut self, worker: &str, report: Report) {
+        let Some(adoption) = &mut self.adoption else { return };
+        let is_of = |told: &&mut TaskSet, generation: Generation| told.deploy.generation == generation;
+        let told = adoption.told.get_mut(worker).and_then(Option::as_mut);
+        match report {
+            Report::Described(told) => drop(adoption.told.insert(worker.to_owned(), told.map(|told| *told))),
+            Report::TaskEnded { generation, task } => {
+                told.filter(|told| is_of(told, generation)).into_iter().for_each(|told| told.ended.push(task));
+            }
+            Report::TaskFailed { generation, .. } | Report::PeerLost { generation, .. } => {
+                told.filter(|told| is_of(told, generation)).into_iter().for_each(|told| told.is_steady = false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is still open, or decided that, the tasks there are go on.
+    pub(super) fn is_adopting(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
+        let Some(adoption) = &mut self.adoption else { return false };
+        adoption.told.retain(|worker, _| self.workers.contains_key(worker));
+        let since_ms = *adoption.since_ms.get_or_insert(now_ms);
+        let manifest = self.last.as_ref().map(|(manifest, _)| manifest);
+        let tasks = manifest.iter().flat_map(|manifest| &manifest.stages).flat_map(|stage| &stage.tasks);
+        let hosts: Vec<String> = tasks.map(|task| task.worker.clone()).collect();
+        let reason = match adoption.verdict(&hosts) {
+            Verdict::Adopt(tasks) => {
+                self.adopt(now_ms, &tasks, out);
+                return true;
+            }
+            Verdict::Wait if now_ms.saturating_sub(since_ms) < PATIENCE_MS => return true,
+            Verdict::Wait => "not all workers came back",
+            Verdict::GoBack(reason) => reason,
+        };
+        out.push(Action::Tell(format!("the tasks that ran are not taken over: {reason}")));
+        self.adoption = None;
+        for worker in self.workers.keys() {
+            let command = Command::Cancel { generation: self.generation };
+            out.push(Action::Send { worker: worker.clone(), command });
+        }
+        false
+    }
+
+    fn adopt(&mut self, now_ms: i64, set: &TaskSet, out: &mut Vec<Action>) {
+        let Some(adoption) = self.adoption.take() else { return };
+        let generation = set.deploy.generation;
+        let hosts = place::hosts(&set.deploy.stages);
+        let told = || adoption.told.values().flatten().filter(|told| told.deploy.generation == generation);
+        self.generation = generation;
+        self.deployment.clone_from(&set.deploy.stages);
+        self.settle_tables();
+        self.parallelism = self.deployment.iter().map(|stage| stage.tasks.len() as u32).collect();
+        let tasks = self.tasks();
+        self.ended = told().flat_map(|told| &told.ended).filter(|task| tasks.contains(task)).copied().collect();
+        let highest: Option<TaskId> = tasks.last().copied();
+        self.next_task = self.next_task.max(highest.map_or(0, |task| task + 1));
+        let through = told().map(|told| told.epoch).max().unwrap_or(0).max(self.next_epoch - 1);
+        self.next_epoch = through + 1;
+        self.last_round_at_ms = now_ms;
+        self.phase = Phase::Running;
+        let (term, stored) = (self.config.term, self.last.as_ref().map(|(manifest, _)| manifest.epoch));
+        for worker in self.workers.keys() {
+            let command = match hosts.contains(worker) {
+                true => Command::Adopt { generation, term, stored, through },
+                false => Command::Cancel { generation },
+            };
+            out.push(Action::Send { worker: worker.clone(), command });
+        }
+        let count = tasks.len();
+        out.push(Action::Tell(format!("{count} tasks on {} workers go on under term {term}", hosts.len())));
+    }
+}

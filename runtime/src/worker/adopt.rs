@@ -1,0 +1,34 @@
+//! Tasks that outlive their coordinator: what another one has to know of them, and how it takes them over.
+use millstream_api::id::{Epoch, Term};
+
+use super::build::Standing;
+use super::{TaskCommand, Worker};
+use crate::message::{Report, TaskSet};
+
+impl Worker {
+    pub(super) fn note(&mut self, note: impl FnOnce(&mut Standing)) {
+        if let Some(current) = &mut self.current {
+            note(&mut current.standing);
+        }
+    }
+
+    pub(super) fn describe(&self) -> Option<TaskSet> {
+        let current = self.current.as_ref()?;
+        let Standing { ended, epoch, started, broken, changing } = &current.standing;
+        Some(TaskSet {
+            deploy: current.deploy.clone(),
+            ended: ended.iter().copied().collect(),
+            epoch: *epoch,
+            is_steady: *started && !broken && !changing && self.linking.is_none(),
+        })
+    }
+
+    /// The tasks go on; what the last coordinator had begun is given up, and what it had stored is shown.
+    pub(super) fn adopt(&mut self, term: Term, stored: Option<Epoch>, through: Epoch) -> Vec<Report> {
+        if let Some(current) = &mut self.current {
+            current.deploy.term = term;
+        }
+        self.tell(|| TaskCommand::Adopt(term, through));
+        stored.map_or_else(Vec::new, |epoch| self.commit(epoch))
+    }
+}
