@@ -36,8 +36,9 @@ build: setup ## Build the millstream binary
 generate: build ## Write the generated docs anew
 	$(CARGO_TARGET_DIR)/debug/xtask
 
-soak: build ## The simulation over 10,000 seeds
+soak: build ## The simulation over 10,000 seeds, then an hour of rescales and kills
 	MILLSTREAM_SEEDS=10000 cargo test --workspace --test sim -- --nocapture
+	MILLSTREAM_SOAK_SECONDS=3600 cargo test --workspace --test soak -- --nocapture
 
 fmt: checks ## Format all sources
 	cargo fmt --all

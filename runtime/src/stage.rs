@@ -64,6 +64,12 @@ pub trait Op: Send {
         Ok(())
     }
 
+    /// Writes some of what is dirty back ahead of the barrier, so that little is left for it: this share (0 to 1) of what is held, in
+    /// turn.
+    fn write_ahead(&mut self, _share: f64, _context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Input has run dry: emit what is held back only for batching.
     fn on_idle(&mut self, _context: &mut OpContext<'_>) -> Result<(), Error> {
         Ok(())

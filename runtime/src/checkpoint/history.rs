@@ -10,7 +10,7 @@
 //! from; and so on. Manifests of fenced coordinators that nobody started from are off the chain, and ignored.
 use std::collections::BTreeMap;
 
-use millstream_api::id::{Epoch, Term};
+use millstream_api::id::{Epoch, Generation, Term};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -167,6 +167,27 @@ pub fn claim_term(
         return Err(Error::Fenced { term, by });
     }
     Ok(Claimed { term, start: newest.manifest, skipped: newest.skipped })
+}
+
+/// Notes that a generation is about to be deployed: whoever comes back takes over tasks of no other, since those of an older one have
+/// lost their output to it. Older notes go.
+pub fn note_generation(store: &dyn CheckpointStore, prefix: &str, generation: Generation) -> Result<(), Error> {
+    let older = generations(store, prefix)?;
+    create(store, &paths::generation(prefix, generation), json(&generation)?)?;
+    for old in older.into_iter().filter(|old| *old < generation) {
+        store.delete(&paths::generation(prefix, old))?;
+    }
+    Ok(())
+}
+
+/// The generation noted last.
+pub fn newest_generation(store: &dyn CheckpointStore, prefix: &str) -> Result<Option<Generation>, Error> {
+    Ok(generations(store, prefix)?.into_iter().max())
+}
+
+fn generations(store: &dyn CheckpointStore, prefix: &str) -> Result<Vec<Generation>, Error> {
+    let listed = store.list(&paths::generations(prefix))?;
+    Ok(listed.iter().filter_map(|object| paths::parse_generation(prefix, &object.path)).collect())
 }
 
 fn json(value: &impl Serialize) -> Result<bytes::Bytes, Error> {

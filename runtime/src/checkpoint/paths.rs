@@ -14,7 +14,7 @@
 //! those that came with the cut a store was opened from stay where they are.
 use std::fmt;
 
-use millstream_api::id::{Epoch, Term};
+use millstream_api::id::{Epoch, Generation, Term};
 use serde::{Deserialize, Serialize};
 
 /// Names a manifest of a job: the epoch, and the term of the coordinator that committed it.
@@ -88,6 +88,22 @@ pub fn parse_term(prefix: &str, path: &str) -> Option<(Term, bool)> {
         Some(term) => Some((term.parse().ok()?, true)),
         None => Some((name.parse().ok()?, false)),
     }
+}
+
+/// Folder with a note of the generation deployed last.
+pub fn generations(prefix: &str) -> String {
+    format!("{prefix}/generations")
+}
+
+/// Note of a generation.
+pub fn generation(prefix: &str, generation: Generation) -> String {
+    format!("{}/{generation:016x}", generations(prefix))
+}
+
+/// The generation of a note.
+pub fn parse_generation(prefix: &str, path: &str) -> Option<Generation> {
+    let name = path.strip_prefix(&generations(prefix))?.strip_prefix('/')?;
+    Generation::from_str_radix(name, 16).ok().filter(|generation| path == self::generation(prefix, *generation))
 }
 
 /// Folder of all files.

@@ -55,6 +55,8 @@ pub struct Config {
     pub started_at_ms: i64,
     /// Incarnation of this coordinator.
     pub term: Term,
+    /// The generation that was deployed last, under an earlier term.
+    pub noted: Option<Generation>,
     /// Its process.
     pub pid: u32,
 }
@@ -160,7 +162,7 @@ impl Coordinator {
             kept.unwrap_or_else(|| config.job.parallelism_of(&stage.name))
         };
         let parallelism = config.stages.iter().map(asked).collect();
-        let generation = config.term << 20;
+        let (generation, noted) = (config.term << 20, config.noted);
         let next_task = from.as_ref().map_or(0, |(manifest, _)| manifest.next_task_id);
         let next_epoch = from.as_ref().map_or(1, |(manifest, _)| manifest.epoch + 1);
         let restored_epoch = from.as_ref().map(|(manifest, _)| manifest.epoch);
@@ -185,7 +187,7 @@ impl Coordinator {
             user_error: false,
             intent: None,
             live: None,
-            adoption: keep_parallelism.then(adopt::Adoption::default),
+            adoption: noted.filter(|_| keep_parallelism).map(adopt::Adoption::of),
             savepoints_wanted: VecDeque::new(),
             storing: None,
             next_task,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_api::id::Term;
+use millstream_api::id::{Generation, Term};
 use millstream_api::wire::JobState;
 use tokio::sync::{mpsc, oneshot};
 
@@ -82,7 +82,9 @@ pub async fn serve(workdir: &Workdir) -> Result<JobState, Error> {
         (None, Some(from)) => Some(restored(from.clone(), &file, &shape.fingerprint, &shape.sql_hash).await?),
         (None, None) => None,
     };
-    let config = config(&file, shape, start.as_ref().map(|(manifest, _)| manifest), claimed.term);
+    let (listed, prefix) = (Arc::clone(&store), file.prefix.clone());
+    let noted = blocking(move || history::newest_generation(listed.as_ref(), &prefix)).await??;
+    let config = Config { noted, ..config(&file, shape, start.as_ref().map(|(manifest, _)| manifest), claimed.term) };
     let identity = Identity {
         job: file.job_id,
         generation: 0,
@@ -128,6 +130,7 @@ fn config(file: &JobFile, shape: Shape, from: Option<&Manifest>, term: Term) -> 
         sql_hash: shape.sql_hash,
         prefix: file.prefix.clone(),
         term,
+        noted: None,
         pid: std::process::id(),
     }
 }
@@ -221,6 +224,7 @@ impl Loop {
         let mut exit = None;
         for action in actions {
             match action {
+                Action::Note(generation) => self.note(generation).await,
                 Action::Send { worker, command } => {
                     if let Some((_, queue)) = self.commands.get(&worker) {
                         let _ = queue.send(command).await; // If it is gone, its loss is on its way as an event.
@@ -237,6 +241,22 @@ impl Loop {
             }
         }
         exit
+    }
+
+    /// Nothing is deployed before this is known to all who come after.
+    async fn note(&self, generation: Generation) {
+        loop {
+            let (store, prefix) = (Arc::clone(&self.store), self.coordinator.prefix().to_owned());
+            let noted = blocking(move || history::note_generation(store.as_ref(), &prefix, generation)).await;
+            match noted {
+                Ok(Err(error)) => {
+                    tracing::warn!("cannot note a generation, trying again: {}", chain(&error));
+                    store_again().await;
+                }
+                // Or the process is going down.
+                Ok(Ok(())) | Err(_) => return,
+            }
+        }
     }
 
     /// Stores a manifest, then removes what no kept checkpoint needs. Tries until it is known whether the manifest counts: to

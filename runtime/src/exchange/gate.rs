@@ -194,9 +194,18 @@ impl Gate {
 
     /// The next element of a channel that is not blocked, with the channel's number; none: wait for the wake.
     pub fn take(&self) -> Option<(usize, Element)> {
+        self.take_turn(|turns| turns.pop_front())
+    }
+
+    /// The same, of these channels only.
+    pub fn take_from(&self, wanted: impl Fn(usize) -> bool) -> Option<(usize, Element)> {
+        self.take_turn(|turns| turns.iter().position(|index| wanted(*index)).and_then(|at| turns.remove(at)))
+    }
+
+    fn take_turn(&self, next: impl FnOnce(&mut VecDeque<usize>) -> Option<usize>) -> Option<(usize, Element)> {
         let (index, element, grant) = {
             let mut state = lock(&self.state);
-            let index = state.turns.pop_front()?;
+            let index = next(&mut state.turns)?;
             let withheld = state.withheld_bytes;
             let channel = &mut state.channels[index];
             // Only channels that hold something have a turn.

@@ -219,6 +219,11 @@ impl Chain {
         self.each(env, |op, context| op.on_barrier(context))
     }
 
+    /// Writes a share (0 to 1) of what is held back to the store, in turn.
+    pub fn write_ahead(&mut self, share: f64, env: &mut Env<'_>) -> Result<(), Error> {
+        self.each(env, |op, context| op.write_ahead(share, context))
+    }
+
     /// Input has run dry.
     pub fn idle(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
         self.each(env, |op, context| op.on_idle(context))

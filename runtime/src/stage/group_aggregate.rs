@@ -91,7 +91,8 @@ impl GroupAggregate {
 
     fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
         let mut changes = Vec::new();
-        self.aggregation.write_back(&mut self.table, (&[], of), is_gone, &mut changes);
+        let slots = 0..self.table.len();
+        self.aggregation.write_back((&mut self.table, slots), (&[], of), is_gone, &mut changes);
         if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
     }
 
@@ -142,6 +143,12 @@ impl Op for GroupAggregate {
 
     fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
         self.write_back(|_| true, context)
+    }
+
+    fn write_ahead(&mut self, share: f64, context: &mut OpContext<'_>) -> Result<(), Error> {
+        let (mut changes, slots) = (Vec::new(), self.table.take_turn(share));
+        self.aggregation.write_back((&mut self.table, slots), (&[], |_| true), is_gone, &mut changes);
+        if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
     }
 
     fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {

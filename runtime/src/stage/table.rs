@@ -37,6 +37,25 @@ pub(crate) struct Table {
     stale_slots: usize,
     /// Bytes behind pointers.
     held: usize,
+    /// Where writing ahead goes on.
+    turn: Turn,
+}
+
+/// Goes round over numbered things, a share at a time.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Turn {
+    next: usize,
+}
+
+impl Turn {
+    /// The next share (0 to 1) of `len` things, at least one and not past the last.
+    pub fn take(&mut self, share: f64, len: usize) -> Range<usize> {
+        let from = if self.next < len { self.next } else { 0 };
+        let count = (len as f64 * share.clamp(0.0, 1.0)).ceil() as usize;
+        let to = from.saturating_add(count).min(len);
+        self.next = to;
+        from..to
+    }
 }
 
 /// A table that has outgrown its bound is rebuilt without its stale slots, instead of being dropped as a whole, if they are
@@ -46,6 +65,11 @@ const WORTH_REBUILDING: usize = 4;
 impl Table {
     pub fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// The slots whose turn it is to be written ahead.
+    pub fn take_turn(&mut self, share: f64) -> Range<usize> {
+        self.turn.take(share, self.groups.len())
     }
 
     /// Bytes in memory, an estimate.
@@ -134,6 +158,7 @@ impl Aggregation {
             stale: Vec::new(),
             stale_slots: 0,
             held: 0,
+            turn: Turn::default(),
         }
     }
 
@@ -261,15 +286,15 @@ impl Aggregation {
         *table = kept;
     }
 
-    /// Writes dirty slots of the groups for which `of` holds to `changes`: removed if `gone` says so.
+    /// Writes dirty ones of these slots, of the groups for which `of` holds, to `changes`: removed if `gone` says so.
     pub fn write_back(
         &self,
-        table: &mut Table,
+        (table, slots): (&mut Table, Range<usize>),
         (middle, of): (&[u8], impl Fn(KeyGroup) -> bool),
         gone: impl Fn(&Table, u32) -> bool,
         changes: &mut Changes,
     ) {
-        for slot in 0..table.len() {
+        for slot in slots {
             if !table.dirty[slot] || !of(table.groups[slot]) {
                 continue;
             }

@@ -6,6 +6,7 @@
 mod fire;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
@@ -119,10 +120,21 @@ impl WindowAggregate {
     }
 
     fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.write_slots(of, |table| 0..table.len(), context)
+    }
+
+    fn write_slots(
+        &mut self,
+        of: impl Fn(KeyGroup) -> bool,
+        slots: impl Fn(&mut Table) -> Range<usize>,
+        context: &mut OpContext<'_>,
+    ) -> Result<(), Error> {
         let mut changes = Vec::new();
         for (end, slice) in &mut self.slices {
             let before = changes.len();
-            self.aggregation.write_back(&mut slice.table, (&time_bytes(*end), &of), |_, _| false, &mut changes);
+            let slots = slots(&mut slice.table);
+            let table = (&mut slice.table, slots);
+            self.aggregation.write_back(table, (&time_bytes(*end), &of), |_, _| false, &mut changes);
             slice.stored |= changes.len() > before;
         }
         if !changes.is_empty() {
@@ -188,6 +200,10 @@ impl Op for WindowAggregate {
             context.store.write(changes)?;
         }
         Ok(())
+    }
+
+    fn write_ahead(&mut self, share: f64, context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.write_slots(|_| true, |table| table.take_turn(share), context)
     }
 
     fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {

@@ -175,6 +175,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn take_changed_keys(&mut self, group: KeyGroup) -> Result<Vec<Vec<u8>>, Error> {
+        self.tracker.take(group)
+    }
+
     fn take_changes(&mut self, group: KeyGroup) -> Result<Changes, Error> {
         let keys = self.tracker.take(group)?;
         tracking::present(keys, self)

@@ -253,8 +253,11 @@ impl Deployment {
         let connector = connector::source_of(&table).map_err(|error| Failed::from_source(&error))?;
         let splits = splits.map(|(_, split)| split.clone()).collect();
         let source = connector.open(&table, splits, &context).map_err(|error| Failed::from_source(&error))?;
-        let mut output = Vec::new();
-        chain.splits(&source.active_splits(), &mut Env { store, groups: &[], output: &mut output })?;
+        // Without splits it is idle, and says so when it runs.
+        let (active, mut output) = (source.active_splits(), Vec::new());
+        if !active.is_empty() {
+            chain.splits(&active, &mut Env { store, groups: &[], output: &mut output })?;
+        }
         Ok(Input::Source(source))
     }
 

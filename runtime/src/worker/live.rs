@@ -49,6 +49,7 @@ impl Worker {
         let Some(current) = &mut self.current else { return Vec::new() };
         match current.link(&mut self.doors) {
             Ok((tasks, waiting)) => {
+                current.standing.started = true;
                 for task in tasks {
                     self.doors.host.start(generation, task);
                 }

@@ -125,6 +125,8 @@ pub struct Task {
     owned: Vec<bool>,
     /// Nothing has come since the last flush.
     quiet: bool,
+    /// When state was last written ahead.
+    written_us: u64,
     /// Bytes taken and busy time when the gate was last told how far to open.
     paced: (u64, u64),
 }
@@ -158,6 +160,7 @@ impl Task {
             stopped: false,
             owned,
             quiet: true,
+            written_us: 0,
             paced: (0, 0),
         }
     }
@@ -190,7 +193,7 @@ impl Task {
 
     fn go_on(&mut self, now_us: u64) -> Result<Step, Failed> {
         if !self.parts.output.drain()? {
-            return Ok(self.wait(Activity::Backpressured, None));
+            return self.wait_unless_state(Activity::Backpressured, None);
         }
         if self.flowing {
             self.run(|chain, env| chain.resume(env))?;
@@ -212,8 +215,9 @@ impl Task {
         if self.ended {
             return self.run_dry(None);
         }
+        self.write_ahead(now_us)?;
         if let Some(until_us) = self.parts.limiter.as_ref().and_then(|limiter| limiter.wait_until_us(now_us)) {
-            return Ok(self.wait(Activity::Limited, Some(until_us)));
+            return self.wait_unless_state(Activity::Limited, Some(until_us));
         }
         match &mut self.parts.input {
             Input::Source(_) => self.read_source(now_us),

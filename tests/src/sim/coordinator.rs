@@ -195,8 +195,11 @@ impl World {
             job_id: self.seed,
             started_at_ms: from.as_ref().map_or(now_ms, |(manifest, _)| manifest.started_at_ms),
             term: claimed.term,
+            noted: None,
             pid: 0,
         };
+        let noted = self.quietly(|store| history::newest_generation(store, PREFIX));
+        let config = Config { noted: noted.unwrap_or_default(), ..config };
         let came_back = from.is_some();
         self.seats.chair = Some(Chair {
             coordinator: Coordinator::new(config, from, came_back),
@@ -269,6 +272,10 @@ impl World {
 
     fn act(&mut self, action: Action) -> Result<(), String> {
         match action {
+            Action::Note(generation) => {
+                let noted = self.quietly(|store| history::note_generation(store, PREFIX, generation));
+                noted.map_err(|error| format!("a generation cannot be noted: {}", chain(&error)))?;
+            }
             Action::Send { worker, command } => {
                 self.note(format!("coordinator to {worker}: {}", show_command(&command)));
                 self.send(&worker, command);

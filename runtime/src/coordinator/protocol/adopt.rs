@@ -16,8 +16,10 @@ use crate::message::{Command, Report, TaskSet};
 const PATIENCE_MS: i64 = 1_500;
 
 /// What workers have said of the tasks on them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Adoption {
+    /// Whose tasks may go on: an older generation's, on a worker that was cut off, have lost their output to it.
+    generation: Generation,
     since_ms: Option<i64>,
     told: BTreeMap<String, Option<TaskSet>>,
 }
@@ -30,10 +32,14 @@ enum Verdict {
 }
 
 impl Adoption {
+    pub(super) fn of(generation: Generation) -> Self {
+        Self { generation, since_ms: None, told: BTreeMap::new() }
+    }
+
     /// `hosts`: of the last checkpoint, who may have tasks.
     fn verdict(&self, hosts: &[String]) -> Verdict {
-        let newest = self.told.values().flatten().max_by_key(|told| told.deploy.generation);
-        let Some(newest) = newest else {
+        let is_newest = |told: &&TaskSet| told.deploy.generation == self.generation;
+        let Some(newest) = self.told.values().flatten().find(is_newest) else {
             return match hosts.iter().all(|host| self.told.contains_key(host)) {
                 true => Verdict::GoBack("no task runs"),
                 false => Verdict::Wait,

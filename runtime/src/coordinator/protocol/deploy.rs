@@ -47,6 +47,7 @@ impl Coordinator {
         self.last_round_at_ms = now_ms;
         let deploy = self.describe(self.last.as_ref().map(|(_, from)| from.clone()));
         self.forget_measured();
+        out.push(Action::Note(self.generation));
         for worker in &hosts {
             out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
         }

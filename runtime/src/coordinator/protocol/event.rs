@@ -1,5 +1,5 @@
 //! What goes into the coordinator's state machine and what comes out.
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, Generation};
 use millstream_api::wire::{CheckpointStatus, ErrorBody, JobState, RescaleRequest, RescaleStatus};
 
 use crate::checkpoint::manifest::Manifest;
@@ -77,6 +77,8 @@ pub enum Reply {
 /// What a coordinator wants done.
 #[derive(Debug)]
 pub enum Action {
+    /// Note durably that this generation is deployed, before anything that follows.
+    Note(Generation),
     /// Say this to a worker.
     Send {
         /// Its name.

@@ -30,8 +30,12 @@ use crate::rescale::plan::Batch;
 
 /// How long a flip waits for a barrier on its way before the barrier is given up.
 const PATIENCE_MS: i64 = 1_000;
+/// The barrier after one that was given up has this long: checkpoints go on.
+const PATIENCE_AGAIN_MS: i64 = 10_000;
 /// A step that every worker takes by itself within milliseconds is given up, with the generation, after this long.
 const STUCK_MS: i64 = 30_000;
+/// And as much longer as the state of the batch needs at worst. 1 MB/s.
+const STUCK_BYTES_PER_MS: u64 = 1_000;
 
 /// What is asked of a live rescale.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(super) struct Live {
     pauses_ms: Vec<u64>,
     /// Why it ends before what was asked for is reached.
     less: Option<String>,
+    /// The newest checkpoint when a barrier was last given up.
+    gave_up_after: Option<Epoch>,
     /// Stages with tasks that have read all their input: they give and take nothing any more.
     over: BTreeSet<usize>,
 }
@@ -121,6 +127,11 @@ enum At {
 }
 
 impl Live {
+    fn stuck_after_ms(&self) -> i64 {
+        let bytes = if let At::Flipped { batch, .. } = &self.at { batch.bytes } else { 0 };
+        STUCK_MS.saturating_add_unsigned(bytes / STUCK_BYTES_PER_MS)
+    }
+
     fn go(&mut self, now_ms: i64, at: At) {
         (self.at, self.since_ms) = (at, now_ms);
     }
@@ -130,7 +141,17 @@ impl Coordinator {
     /// Begins a live rescale; its status is the newest.
     pub(super) fn begin_live(&mut self, now_ms: i64, plan: Plan) {
         let (at, budget, entry, over) = (At::Begin, Budget::default(), RescaleBatch::default(), BTreeSet::new());
-        self.live = Some(Live { plan, at, since_ms: now_ms, budget, entry, pauses_ms: Vec::new(), less: None, over });
+        self.live = Some(Live {
+            plan,
+            at,
+            since_ms: now_ms,
+            budget,
+            entry,
+            pauses_ms: Vec::new(),
+            less: None,
+            gave_up_after: None,
+            over,
+        });
     }
 
     /// Whether barriers must not travel.
@@ -154,7 +175,7 @@ impl Coordinator {
                 At::Ready { .. } => self.flip(now_ms, out),
                 At::ToGive { .. } => self.give(now_ms, out),
                 At::Closing { .. } => self.remove_closed(now_ms, out),
-                _ if self.is_in_flux() && now_ms.saturating_sub(live.since_ms) > STUCK_MS => {
+                _ if self.is_in_flux() && now_ms.saturating_sub(live.since_ms) > live.stuck_after_ms() => {
                     self.recover(now_ms, format!("a rescale got stuck at {:?}", live.at), out);
                     return;
                 }
@@ -171,7 +192,7 @@ impl Coordinator {
         match step {
             Step::Awaiting => self.awaiting(now_ms, task, version, out),
             Step::Copied { .. } => self.copied(now_ms, task, version),
-            Step::Declined => self.declined(now_ms, task, out),
+            Step::Declined => self.declined(now_ms, (task, version), out),
             Step::HandedOver { bytes } => self.handed_over(now_ms, task, bytes),
             Step::Gave { splits } => self.gave(now_ms, task, splits, out),
             Step::Adopted { pause_us } => self.adopted(now_ms, task, pause_us),
@@ -184,8 +205,13 @@ impl Coordinator {
         let Some(round) = self.round.as_ref().filter(|round| round.is_travelling()) else { return true };
         let epoch = round.epoch;
         let since_ms = self.live.as_ref().map_or(now_ms, |live| live.since_ms.max(round.started_at_ms));
-        if now_ms.saturating_sub(since_ms) < PATIENCE_MS {
+        let last = self.last.as_ref().map_or(0, |(manifest, _)| manifest.epoch);
+        let is_second = self.live.as_ref().is_some_and(|live| live.gave_up_after == Some(last));
+        if now_ms.saturating_sub(since_ms) < if is_second { PATIENCE_AGAIN_MS } else { PATIENCE_MS } {
             return false;
+        }
+        if let Some(live) = &mut self.live {
+            live.gave_up_after = Some(last);
         }
         if let Some(round) = &mut self.round
             && let Purpose::Savepoint(id) = round.purpose
@@ -289,8 +315,10 @@ impl Coordinator {
     /// The generation is over, and the rescale with it. The checkpoint the job goes back to knows what had moved by then.
     pub(super) fn end_live(&mut self, state: RescaleState) {
         let Some(live) = self.live.take() else { return };
+        let why = self.error.as_deref().filter(|_| state == RescaleState::Failed).map(|why| format!(": {why}"));
+        let why = why.unwrap_or_default();
         if let Some(status) = self.rescales.front_mut() {
-            let reason = || "its tasks were stopped; the job goes on with as many as before".to_owned();
+            let reason = || format!("its tasks were stopped{why}; the job goes on with as many as before");
             (status.state, status.reason) = (state, Some(live.less.unwrap_or_else(reason)));
         }
     }

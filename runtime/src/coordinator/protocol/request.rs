@@ -64,6 +64,10 @@ impl Coordinator {
         if let Some(expected) = request.generation.filter(|expected| *expected != self.generation) {
             return Err((409, format!("the job is at generation {}, not {expected}", self.generation)));
         }
+        if self.live.is_some() {
+            let text = "a rescale is under way; wait for its end, or cancel it with `job rescale --cancel`";
+            return Err((409, text.into()));
+        }
         if !self.is_steady() {
             return Err((409, format!("the job is {}; a rescale needs a running job", self.state_text())));
         }

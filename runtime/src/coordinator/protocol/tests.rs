@@ -58,6 +58,7 @@ fn config() -> Config {
         job_id: 9,
         started_at_ms: 0,
         term: TERM,
+        noted: None,
         pid: 1,
     }
 }
@@ -110,7 +111,7 @@ fn show(action: &Action) -> Option<String> {
             Reply::Stop => "answer stop".into(),
             Reply::Refused(status, body) => format!("refuse {status} {}", body.error),
         },
-        Action::Tell(_) => return None,
+        Action::Tell(_) | Action::Note(_) => return None,
         Action::Exit(state) => format!("exit {state:?}"),
     })
 }

@@ -11,6 +11,12 @@ use super::{Error, backend};
 /// The one column family of a database.
 pub(super) const FAMILY: &str = "default";
 
+/// A cut waits until the memtable is a file: what it may hold is what takes about 20 ms to write.
+const MEMTABLE_BYTES_MAX: usize = 4 << 20;
+/// Small files of recent writes are merged when they amount to what one large memtable would have had. Reads ask the filters of
+/// each of them, which stay in memory.
+const RECENT_FILES: i32 = 12;
+
 /// Budgets of one worker, shared by all its stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RocksOptions {
@@ -38,10 +44,10 @@ impl Shared {
         let RocksOptions { cache_bytes, write_buffer_bytes } = options;
         Self {
             cache: Cache::new_lru_cache(cache_bytes),
-            // A soft bound: at the budget, flushes begin. The hard one is per store: at three memtables its writes wait.
+            // A soft bound: at the budget, flushes begin. The hard one is per store: at four memtables its writes wait.
             // (A hard bound over all stores would make one wait for memory that idle ones hold, and never flush.)
             write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
-            memtable_bytes: (write_buffer_bytes / 2).clamp(1 << 20, 64 << 20),
+            memtable_bytes: (write_buffer_bytes / 2).clamp(1 << 20, MEMTABLE_BYTES_MAX),
         }
     }
 
@@ -71,7 +77,10 @@ impl Shared {
         options.set_block_based_table_factory(&self.tables());
         options.set_write_buffer_manager(&self.write_buffers);
         options.set_write_buffer_size(self.memtable_bytes);
-        options.set_max_write_buffer_number(3);
+        options.set_max_write_buffer_number(4);
+        options.set_level_zero_file_num_compaction_trigger(RECENT_FILES);
+        options.set_level_zero_slowdown_writes_trigger(3 * RECENT_FILES);
+        options.set_level_zero_stop_writes_trigger(5 * RECENT_FILES);
         options.set_target_file_size_base(32 << 20);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_max_background_jobs(2);

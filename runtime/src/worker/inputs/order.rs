@@ -134,6 +134,15 @@ impl Inputs {
         inputs
     }
 
+    /// Goes as far as the other has come; says so if that is further.
+    pub fn catch_up_with(&mut self, other: &Self) -> Progress {
+        if other.watermark_ms <= self.watermark_ms {
+            return Progress::None;
+        }
+        self.watermark_ms = other.watermark_ms;
+        Progress::Watermark(self.watermark_ms)
+    }
+
     /// Whether the channels have said the same about event time to both.
     pub fn is_level(&self, other: &Self) -> bool {
         let said = |inputs: &Self| -> Vec<_> {

@@ -6,7 +6,24 @@ use crate::checkpoint::paths::ManifestId;
 use crate::stage::Flow;
 use crate::worker::{Failed, TaskCut, TaskEvent};
 
+/// What has become dirty is written to the store within about this time, so that a barrier finds no more than that to write. An
+/// entry costs at most one write in this time, however often it changes.
+const ROUND_US: u64 = 1_000_000;
+/// Each time a part of it: long enough to be worth a batch, short enough to be no pause.
+const PART_US: u64 = 20_000;
+
 impl Task {
+    /// Writes ahead what a barrier would have to.
+    pub(super) fn write_ahead(&mut self, now_us: u64) -> Result<(), Failed> {
+        let passed_us = now_us.saturating_sub(self.written_us);
+        if passed_us < PART_US {
+            return Ok(());
+        }
+        self.written_us = now_us;
+        let share = passed_us.min(2 * PART_US) as f64 / ROUND_US as f64;
+        self.run(|chain, env| chain.write_ahead(share, env).map(|()| Flow::Done))
+    }
+
     pub(super) fn cut_if_aligned(&mut self) -> Result<(), Failed> {
         if let Some(epoch) = self.inputs.aligned() {
             self.cut(epoch)?;

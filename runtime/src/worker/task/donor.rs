@@ -13,6 +13,13 @@ use crate::state::part::Builder;
 use crate::state::{Snapshot, Store};
 use crate::worker::{Failed, TaskEvent};
 
+/// Values of changed keys are read this many at a time.
+const KEYS_AT_A_TIME: usize = 64;
+/// Changes are sent ahead at most so often: each time there is less, as far as they come slower than they are sent.
+const ROUNDS_MAX: u32 = 4;
+/// Fewer changed keys are not worth another time: they are sent within a millisecond or so.
+const WORTH_A_ROUND: usize = 256;
+
 /// The donor's side of a hand-over.
 pub(super) struct Donor {
     order: Arc<HandOver>,
@@ -25,7 +32,11 @@ pub(super) struct Donor {
     /// Groups of the snapshot that have yet to be sent, and where the first of them goes on.
     left: VecDeque<(TaskId, KeyGroup)>,
     cursor: Option<Vec<u8>>,
-    /// Changes, and the last parts.
+    /// Keys that have changed since and have yet to be sent.
+    changed: VecDeque<(TaskId, KeyGroup, std::vec::IntoIter<Vec<u8>>)>,
+    /// How often changes have been sent ahead.
+    rounds: u32,
+    /// The last parts.
     parts: VecDeque<(TaskId, StatePart)>,
     bytes: u64,
 }
@@ -52,6 +63,8 @@ impl Donor {
             snapshot: None,
             left: VecDeque::new(),
             cursor: None,
+            changed: VecDeque::new(),
+            rounds: 0,
             parts: VecDeque::new(),
             bytes: 0,
         }
@@ -70,22 +83,40 @@ impl Donor {
         Ok(())
     }
 
-    /// What the groups have become since the snapshot, in parts of about this size.
-    fn send_changes(&mut self, store: &mut dyn Store, part_bytes: usize) -> Result<(), Failed> {
+    /// What has changed of the groups since the snapshot, or since this was called last, will be sent. Says how many keys. `again`: the
+    /// groups go on changing.
+    fn send_changes(&mut self, store: &mut dyn Store, again: bool) -> Result<usize, Failed> {
+        let mut count = 0;
         for (to, group) in &self.gifts {
-            let mut builder = Builder::default();
-            for (key, value) in store.take_changes(*group)? {
-                builder.push(&key, value.as_deref());
-                if builder.bytes() >= part_bytes {
-                    let full = std::mem::take(&mut builder);
-                    self.parts.push_back((*to, self.part(*group, PartKind::Changes, full)));
-                }
+            let keys = store.take_changed_keys(*group)?;
+            if again {
+                store.track(*group)?;
             }
-            if builder.bytes() > 0 {
-                self.parts.push_back((*to, self.part(*group, PartKind::Changes, builder)));
+            count += keys.len();
+            if !keys.is_empty() {
+                self.changed.push_back((*to, *group, keys.into_iter()));
             }
         }
-        Ok(())
+        Ok(count)
+    }
+
+    /// The next part of the changes, with their present values.
+    fn cut_changes(&mut self, store: &mut dyn Store, part_bytes: usize) -> Result<Option<(TaskId, StatePart)>, Failed> {
+        let Some((to, group, keys)) = self.changed.front_mut() else { return Ok(None) };
+        let (to, group, mut builder) = (*to, *group, Builder::default());
+        while builder.bytes() < part_bytes {
+            let some: Vec<Vec<u8>> = keys.by_ref().take(KEYS_AT_A_TIME).collect();
+            if some.is_empty() {
+                break;
+            }
+            let wanted: Vec<&[u8]> = some.iter().map(Vec::as_slice).collect();
+            let values = store.multi_get(&wanted)?;
+            some.iter().zip(&values).for_each(|(key, value)| builder.push(key, value.as_deref()));
+        }
+        if keys.len() == 0 {
+            self.changed.pop_front();
+        }
+        Ok(Some((to, self.part(group, PartKind::Changes, builder))))
     }
 
     fn part(&self, group: KeyGroup, kind: PartKind, builder: Builder) -> StatePart {
@@ -115,16 +146,23 @@ impl Donor {
     }
 
     /// Sends at most one part, to a receiver that has credit for it.
-    fn ship(&mut self, outlets: &BTreeMap<TaskId, Outlet>, part_bytes: usize) -> Result<bool, Failed> {
-        let to = self.left.front().map(|(to, _)| *to).or_else(|| self.parts.front().map(|(to, _)| *to));
+    fn ship(
+        &mut self,
+        outlets: &BTreeMap<TaskId, Outlet>,
+        store: &mut dyn Store,
+        part_bytes: usize,
+    ) -> Result<bool, Failed> {
+        let snapshot = self.left.front().map(|(to, _)| *to);
+        let changes = self.changed.front().map(|(to, _, _)| *to);
+        let to = snapshot.or(changes).or_else(|| self.parts.front().map(|(to, _)| *to));
         let Some(outlet) = to.and_then(|to| outlets.get(&to)).filter(|outlet| outlet.credit() > 0) else {
             return Ok(false);
         };
-        let part = match self.cut_part(part_bytes)? {
-            Some(part) => Some(part),
-            None => self.parts.pop_front(),
-        };
-        let Some((_, part)) = part else { return Ok(false) };
+        let mut part = self.cut_part(part_bytes)?;
+        if part.is_none() {
+            part = self.cut_changes(store, part_bytes)?;
+        }
+        let Some((_, part)) = part.or_else(|| self.parts.pop_front()) else { return Ok(false) };
         let is_last = part.kind == PartKind::Last;
         if !is_last && part.entries.is_empty() {
             return Ok(true);
@@ -134,7 +172,7 @@ impl Donor {
     }
 
     fn is_through(&self) -> bool {
-        self.left.is_empty() && self.parts.is_empty()
+        self.left.is_empty() && self.changed.is_empty() && self.parts.is_empty()
     }
 }
 
@@ -158,12 +196,31 @@ impl Task {
         Ok(())
     }
 
+    /// All of the snapshot is sent, or of the changes since: what has changed meanwhile is sent ahead too, until that is little or
+    /// changes as fast as it is sent. Says whether there is more to send.
+    fn send_ahead(&mut self) -> Result<bool, Failed> {
+        let Some(donor) = self.donor.as_mut().filter(|donor| donor.order.ahead && donor.rounds < ROUNDS_MAX) else {
+            return Ok(false);
+        };
+        donor.rounds += 1;
+        let groups = donor.groups();
+        if self.flowing {
+            return Ok(false); // No time to ask the ops; the rest follows behind the markers.
+        }
+        self.run(|chain, env| chain.flush_groups(&groups, env).map(|()| Flow::Done))?;
+        let Some(donor) = &mut self.donor else { return Ok(false) };
+        if donor.send_changes(self.parts.store.as_mut(), true)? < WORTH_A_ROUND {
+            donor.rounds = ROUNDS_MAX;
+        }
+        Ok(!donor.is_through())
+    }
+
     /// A hand-over will not happen.
     pub(super) fn keep(&mut self, version: u64) -> Result<(), Failed> {
         let Some(donor) = self.donor.take_if(|donor| donor.order.version == version) else { return Ok(()) };
         if donor.order.ahead {
             for group in donor.groups() {
-                self.parts.store.take_changes(group)?;
+                self.parts.store.take_changed_keys(group)?;
             }
         }
         self.end_of_input()
@@ -188,10 +245,11 @@ impl Task {
     /// Sends what is due to the receivers, one part at a time. Says whether it did.
     pub(super) fn ship(&mut self) -> Result<bool, Failed> {
         let Some(donor) = &mut self.donor else { return Ok(false) };
-        let shipped = donor.ship(&self.transfers, self.parts.part_bytes)?;
-        if !donor.is_through() {
+        let shipped = donor.ship(&self.transfers, self.parts.store.as_mut(), self.parts.part_bytes)?;
+        if !donor.is_through() || (donor.phase == Phase::Copying && self.send_ahead()?) {
             return Ok(shipped);
         }
+        let Some(donor) = &mut self.donor else { return Ok(shipped) };
         let (version, bytes) = (donor.order.version, donor.bytes);
         match donor.phase {
             Phase::Copying => {
@@ -200,10 +258,8 @@ impl Task {
             }
             Phase::Waiting => {}
             Phase::Shipping => {
-                if !donor.order.ahead {
-                    for group in donor.groups() {
-                        self.parts.store.drop_group(group)?;
-                    }
+                for group in donor.groups() {
+                    self.parts.store.drop_group(group)?;
                 }
                 self.donor = None;
                 self.moved(version, Step::HandedOver { bytes });
@@ -226,13 +282,10 @@ impl Task {
         self.run(|chain, env| chain.disown(&groups, env).map(|()| Flow::Done))?;
         self.parts.output.control(&Element::Closing { version, receivers: Arc::from(receivers.clone()) })?;
         self.own(self.parts.groups.iter().copied().filter(|group| groups.binary_search(group).is_err()).collect());
-        let (store, part_bytes) = (self.parts.store.as_mut(), self.parts.part_bytes);
+        let store = self.parts.store.as_mut();
         if let Some(donor) = &mut self.donor {
             if donor.order.ahead {
-                donor.send_changes(store, part_bytes)?;
-                for group in &groups {
-                    store.drop_group(*group)?;
-                }
+                donor.send_changes(store, false)?;
             } else {
                 donor.send_snapshot(store)?;
             }

@@ -39,7 +39,7 @@ pub enum Change {
 impl Change {
     /// Whether it has to wait while a watermark is on its way through the chain. Those that wait keep their order.
     pub(super) fn concerns_chain(&self) -> bool {
-        matches!(self, Self::Copy(_) | Self::Drop(_) | Self::Give(..) | Self::Take(..))
+        matches!(self, Self::Await(_) | Self::Copy(_) | Self::Drop(_) | Self::Give(..) | Self::Take(..))
     }
 }
 
@@ -128,6 +128,10 @@ impl Task {
 
     /// Reads splits of other tasks from now on, from where those stopped.
     fn take_splits(&mut self, version: TableVersion, splits: Vec<MovingSplit>) -> Result<(), Failed> {
+        if self.ending {
+            self.moved(version, Step::Declined);
+            return Ok(());
+        }
         let Input::Source(source) = &mut self.parts.input else { return Ok(()) };
         let donors: BTreeSet<TaskId> = splits.iter().map(|moving| moving.from).collect();
         let times = splits.iter().map(|moving| (moving.split.id, moving.event_time_ms)).collect();

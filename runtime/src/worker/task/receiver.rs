@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrow::array::UInt32Array;
 use millstream_api::id::{KeyGroup, TaskId};
 
-use super::Task;
+use super::{Input, Step, Task};
 use crate::batch::{Batch, Element, PartKind, StatePart};
-use crate::message::live::{HandOver, Step};
+use crate::message::live::{self, HandOver};
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
 use crate::state::part;
 use crate::worker::Failed;
 use crate::worker::inputs::{Inputs, Progress};
+use crate::worker::meter::Activity;
 
 /// The receiver's side of a hand-over.
 pub(super) struct Receiver {
@@ -30,6 +31,8 @@ pub(super) struct Receiver {
     inputs: Inputs,
     /// Channels whose marker has not come yet.
     unmarked: BTreeSet<usize>,
+    /// Channels that have said last that they are idle.
+    asleep: BTreeSet<usize>,
     held: VecDeque<Held>,
     flipped_at_us: Option<u64>,
     guest: Option<Guest>,
@@ -40,6 +43,8 @@ enum Held {
     Rows(usize, usize, Batch),
     Watermark(usize, i64),
     Idle(usize),
+    /// Rows of other groups have come, which end idleness.
+    Awake(usize),
     End(usize),
 }
 
@@ -61,6 +66,7 @@ impl Receiver {
             sending,
             inputs: inputs.for_arrivals(),
             unmarked: inputs.live().collect(),
+            asleep: BTreeSet::new(),
             held: VecDeque::new(),
             flipped_at_us: None,
             guest: None,
@@ -76,7 +82,13 @@ impl Receiver {
     fn hold(&mut self, (channel, port): (usize, usize), batch: Batch) -> Result<Batch, Failed> {
         let Some(groups) = batch.groups.clone() else { return Ok(batch) };
         let comes = |group: &KeyGroup| self.groups.binary_search(group).is_ok();
-        if self.unmarked.contains(&channel) || !groups.iter().any(comes) {
+        if self.unmarked.contains(&channel) {
+            return Ok(batch);
+        }
+        if self.asleep.remove(&channel) {
+            self.held.push_back(Held::Awake(channel));
+        }
+        if !groups.iter().any(comes) {
             return Ok(batch);
         }
         let rows = || (0u32..).zip(groups.iter());
@@ -97,12 +109,12 @@ impl Task {
     /// Groups will come.
     pub(super) fn await_groups(&mut self, order: Arc<HandOver>) {
         if self.ending || self.receiver.is_some() {
-            self.moved(order.version, Step::Declined);
+            self.moved(order.version, live::Step::Declined);
             return;
         }
         let version = order.version;
         self.receiver = Some(Receiver::new(order, self.parts.task, &self.inputs));
-        self.moved(version, Step::Awaiting);
+        self.moved(version, live::Step::Awaiting);
     }
 
     /// They will not. What has come of them goes.
@@ -136,9 +148,13 @@ impl Task {
                 receiver.held.push_back(Held::End(channel));
             }
             Element::Watermark(watermark_ms) if receiver.listens(channel) => {
+                receiver.asleep.remove(&channel);
                 receiver.held.push_back(Held::Watermark(channel, *watermark_ms));
             }
-            Element::Idle if receiver.listens(channel) => receiver.held.push_back(Held::Idle(channel)),
+            Element::Idle if receiver.listens(channel) => {
+                receiver.asleep.insert(channel);
+                receiver.held.push_back(Held::Idle(channel));
+            }
             _ => {}
         }
     }
@@ -170,6 +186,17 @@ impl Task {
         Ok(())
     }
 
+    /// Waits, but for groups on their way: they are taken in also by who cannot take rows.
+    pub(super) fn wait_unless_state(&mut self, activity: Activity, until_us: Option<u64>) -> Result<Step, Failed> {
+        if let Input::Gate(gate) = &self.parts.input
+            && self.receiver.is_some()
+            && let Some((channel, element)) = gate.take_from(|channel| self.donors.contains_key(&channel))
+        {
+            return self.take(channel, element).map(|()| Step::Worked);
+        }
+        Ok(self.wait(activity, until_us))
+    }
+
     /// All of the groups is here: what was held can be replayed.
     fn welcome(&mut self) -> Result<(), Failed> {
         let Some(receiver) = &mut self.receiver else { return Ok(()) };
@@ -195,6 +222,10 @@ impl Task {
             return self.run_guest(|chain, env| chain.resume(env)).map(|()| true);
         }
         let progress = match receiver.held.pop_front() {
+            Some(Held::Awake(channel)) => {
+                receiver.inputs.rows(channel);
+                Progress::None
+            }
             Some(Held::Rows(channel, port, batch)) => {
                 receiver.inputs.rows(channel);
                 self.count(batch.num_rows());
@@ -204,7 +235,11 @@ impl Task {
             Some(Held::Idle(channel)) => receiver.inputs.idle(channel),
             Some(Held::End(channel)) => receiver.inputs.end(channel),
             None if receiver.unmarked.is_empty() && receiver.inputs.is_level(&self.inputs) => {
-                return self.adopt().map(|()| true);
+                // The task may be ahead of all its channels: one may have been set back, or have woken behind the others.
+                match receiver.inputs.catch_up_with(&self.inputs) {
+                    Progress::None => return self.adopt().map(|()| true),
+                    progress => progress,
+                }
             }
             None => return Ok(false),
         };
@@ -244,14 +279,15 @@ impl Task {
         self.own(groups);
         self.run(|chain, env| chain.adopt(&receiver.groups, env).map(|()| Flow::Done))?;
         // What was held back meanwhile, and what the opening has set back.
+        if let Some(watermark_ms) = self.emitted_ms {
+            self.parts.output.control(&Element::Watermark(watermark_ms))?;
+        }
         if self.inputs.is_idle() {
             self.parts.output.control(&Element::Idle)?;
-        } else if let Some(watermark_ms) = self.emitted_ms {
-            self.parts.output.control(&Element::Watermark(watermark_ms))?;
         }
         let since_us = receiver.flipped_at_us.unwrap_or(self.parts.clock.now_us());
         let pause_us = self.parts.clock.now_us().saturating_sub(since_us);
-        self.moved(receiver.order.version, Step::Adopted { pause_us });
+        self.moved(receiver.order.version, live::Step::Adopted { pause_us });
         self.end_of_input()
     }
 }

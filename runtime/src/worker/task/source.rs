@@ -36,7 +36,10 @@ impl Task {
                 let due = until_ms.map_or(POLL_AGAIN_US, |until| (until - now_ms).clamp(0, 100) as u64 * 1000);
                 self.run_dry(Some(now_us + due.max(1000)))
             }
-            Poll::End if self.vacant => self.run_dry(None),
+            Poll::End if self.vacant => {
+                self.run(|chain, env| chain.splits(&[], env))?;
+                self.run_dry(None)
+            }
             Poll::End => {
                 self.begin_end()?;
                 Ok(Step::Worked)

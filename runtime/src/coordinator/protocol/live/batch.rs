@@ -68,18 +68,22 @@ impl Coordinator {
     }
 
     /// A task is at its end: the batch is dropped, and its stage moves nothing more.
-    pub(super) fn declined(&mut self, now_ms: i64, task: TaskId, out: &mut Vec<Action>) {
+    pub(super) fn declined(&mut self, now_ms: i64, (task, version): (TaskId, u64), out: &mut Vec<Action>) {
         let Some(live) = &mut self.live else { return };
-        match live.at {
+        match &live.at {
+            At::Awaiting { batch, .. } | At::Copying { batch, .. } | At::Ready { batch, .. }
+                if batch.table.version != version => {} // Of a batch that was dropped for another who declined.
             At::Awaiting { stage, .. } | At::Copying { stage, .. } | At::Ready { stage, .. } => {
+                let stage = *stage;
                 live.over.insert(stage);
                 self.drop_batch(now_ms, out);
             }
             At::Giving { stage, .. } => {
+                let stage = *stage;
                 live.over.insert(stage);
                 self.gave(now_ms, task, Vec::new(), out);
             }
-            At::Taking { .. } => {
+            At::Taking { stage, .. } if self.deployment[*stage].table.version + 1 == version => {
                 self.recover(now_ms, format!("task {task} had ended before it could take splits over"), out);
             }
             _ => {}
@@ -153,7 +157,8 @@ impl Coordinator {
                 if donors.is_empty() && receivers.is_empty() && openings.is_empty() =>
             {
                 self.deployment[*stage].table = batch.table.clone();
-                live.budget.observe(now_ms.saturating_sub(live.since_ms).unsigned_abs(), batch.largest_bytes);
+                let pause_ms = live.entry.moves.iter().map(|one| one.pause_ms).max().unwrap_or(0);
+                live.budget.observe(pause_ms, batch.largest_bytes);
                 self.log_settled(now_ms);
             }
             At::Taking { stage, splits, receivers, openings } if receivers.is_empty() && openings.is_empty() => {

@@ -13,6 +13,14 @@ use crate::message::live::Order;
 impl Coordinator {
     /// Has the tasks that join built, and room made for their channels.
     pub(super) fn extend(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
+        let Some(live) = &self.live else { return false };
+        let placed = live.plan.target.iter().flat_map(|stage| &stage.tasks);
+        let missing = placed.map(|placed| &placed.worker).find(|worker| !self.workers.contains_key(*worker)).cloned();
+        if let Some(worker) = missing {
+            self.want_less(&format!("worker {worker}, which was to host new tasks, is gone; ask again"));
+            self.linked_all(now_ms);
+            return true;
+        }
         if !self.clear_of_barriers(now_ms, out) {
             return false;
         }
@@ -91,7 +99,7 @@ impl Coordinator {
     /// last rows of those that leave, so that they can be forgotten.
     pub(super) fn remove_closed(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         let Some(At::Closing { tasks, shown_by }) = self.live.as_mut().map(|live| &mut live.at) else { return false };
-        if !tasks.is_subset(&self.ended) || self.round.is_some() {
+        if !tasks.is_subset(&self.ended) || self.round.is_some() || self.intent.is_some() {
             return false;
         }
         let epoch = *shown_by.get_or_insert(self.next_epoch);

@@ -10,7 +10,8 @@ fn returned() -> (Desk, TaskSet) {
     desk.stored(1);
     let last = desk.coordinator.last.clone();
     let tasks = TaskSet { deploy: desk.coordinator.describe(None), ended: Vec::new(), epoch: 4, is_steady: true };
-    let coordinator = Coordinator::new(Config { term: TERM + 1, ..config() }, last, true);
+    let noted = Some(tasks.deploy.generation);
+    let coordinator = Coordinator::new(Config { term: TERM + 1, noted, ..config() }, last, true);
     (Desk { coordinator, now_ms: 0 }, tasks)
 }
 
@@ -84,7 +85,7 @@ fn tasks_that_cannot_go_on_are_stopped() {
     let cases = [
         ("on the move", other(|tasks| tasks.is_steady = false)),
         ("another table", other(|tasks| tasks.deploy.stages[1].table.version += 1)),
-        ("another generation", other(|tasks| tasks.deploy.generation -= 1)),
+        ("an older generation", other(|tasks| tasks.deploy.generation -= 1)),
         ("a new process", Report::Described(None)),
     ];
     for (name, report) in cases {
