@@ -31,7 +31,14 @@ pub fn worker(args: WorkerArgs) -> Result<()> {
 /// Logs go to stderr, which the parent sends to a file.
 fn begin() -> Result<()> {
     let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // Spans say how long they took when they close; those of rescales are on the level debug.
+    let spans = tracing_subscriber::fmt::format::FmtSpan::CLOSE;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(spans)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     bind_to_parent_of_env()?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod memory;
 mod plan;
+mod probation;
 pub mod report;
 mod run;
 mod step;

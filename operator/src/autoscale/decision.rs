@@ -21,6 +21,8 @@ pub enum Reason {
     /// One task is saturated though the stage is not: its keys weigh more. More tasks would not help; key groups are spread by
     /// their load instead.
     Skew,
+    /// The rescale before made things worse.
+    Undone,
     /// Less would be enough, but the backlog comes first.
     Lagging,
     /// Less would be enough, by so little that it is not worth a rescale.

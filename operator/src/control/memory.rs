@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use millstream_api::id::{Epoch, Generation};
 
+use super::probation::Probation;
 use crate::autoscale::{History, Recommendation, Sample, Window};
 
 /// State of the control loop.
@@ -22,6 +23,8 @@ pub struct Memory {
     pub(super) epoch: Option<Epoch>,
     /// Newest rescale that was reported as finished.
     pub(super) rescale_id: Option<u64>,
+    /// Rescales that have to prove themselves.
+    pub(super) probation: Probation,
     /// How long the last rescale stopped the job.
     pub(super) restart_ms: Option<i64>,
 }

@@ -1,5 +1,5 @@
 //! One turn of the loop, without a side effect.
-use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStrategy, StageStatus};
+use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus};
 
 use super::memory::{Memory, Pending};
 use super::plan::{Mode, Plan};
@@ -41,8 +41,9 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
         return actions;
     };
     let sample = Sample { at_ms: now_ms, generation: job.generation, stages: observed.stages.clone() };
-    actions.push(tell(Event::Sample(measure(observed, job, &sample, memory))));
-    actions.extend(news(observed, job, memory).into_iter().map(tell));
+    let seen = measure(observed, job, &sample, memory);
+    actions.push(tell(Event::Sample(seen.clone())));
+    actions.extend(news(observed, job, memory, now_ms).into_iter().map(tell));
     if memory.recent.back().is_some_and(|newest| !sample.continues(newest)) {
         memory.recent.clear();
     }
@@ -60,14 +61,18 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
     }
     if job.state == JobState::Running && memory.rescaling.is_none() {
         memory.window.push(sample, plan.policy.window_ms);
-        actions.extend(decide(plan, memory, job, now_ms).into_iter().map(tell));
+        actions.extend(decide(plan, memory, (job, &seen), now_ms).into_iter().map(tell));
     }
-    actions.extend(apply(observed, job, plan, memory, now_ms));
+    let applied = apply(observed, job, plan, memory, now_ms);
+    if let Some(Action::Rescale(request)) = applied.first() {
+        memory.probation.begin(&request.stages, &seen);
+    }
+    actions.extend(applied);
     actions
 }
 
 /// Checkpoints and rescales that have finished since the last turn.
-fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event> {
+fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory, now_ms: i64) -> Vec<Event> {
     let mut events = Vec::new();
     if let Some(checkpoint) = &job.checkpoint
         && memory.epoch.is_none_or(|epoch| checkpoint.epoch > epoch)
@@ -87,6 +92,7 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event>
                 memory.restart_ms = Some(i64::try_from(cost_ms).unwrap_or(i64::MAX));
             }
             memory.rescaling = None;
+            memory.probation.ended(now_ms, rescale.state == RescaleState::Done);
             events.push(Event::Rescale(rescale.clone()));
         }
     }
@@ -94,7 +100,7 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory) -> Vec<Event>
 }
 
 /// Evaluates once per interval. In mode auto the decisions become the pending plan.
-fn decide(plan: &Plan, memory: &mut Memory, job: &JobStatus, now_ms: i64) -> Vec<Event> {
+fn decide(plan: &Plan, memory: &mut Memory, (job, seen): (&JobStatus, &JobSample), now_ms: i64) -> Vec<Event> {
     let due = memory.evaluated_at_ms.is_none_or(|then| now_ms - then >= plan.interval_ms);
     if plan.mode == Mode::Off || memory.pending.is_some() || !due {
         return Vec::new();
@@ -103,7 +109,11 @@ fn decide(plan: &Plan, memory: &mut Memory, job: &JobStatus, now_ms: i64) -> Vec
     let restart_ms = memory.restart_ms.unwrap_or(plan.policy.restart_ms);
     let policy = Policy { restart_ms, ..plan.policy.clone() };
     let said = recommend(&memory.window, &policy, now_ms);
-    let decisions = memory.history.decide(&said, job.generation, &policy);
+    let mut decisions = memory.probation.judge(now_ms, seen);
+    if decisions.is_empty() {
+        decisions = memory.history.decide(&said, job.generation, &policy);
+        decisions.retain(|decision| !memory.probation.forbids(&decision.stage, decision.to));
+    }
     memory.said = Some(said);
     if plan.mode == Mode::Auto && !decisions.is_empty() {
         let (moved, changed): (Vec<_>, Vec<_>) = decisions.iter().partition(|decision| decision.from == decision.to);

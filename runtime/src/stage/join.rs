@@ -3,7 +3,6 @@
 //! A row is joined with what the other side holds now, and is remembered for what is to come. Rows of a key are held decoded
 //! from the store in a cache that is written back at barriers and dropped when it passes the bound.
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -18,7 +17,6 @@ use super::group::{Absent, GroupSet};
 use super::key::{KeyCodec, KeyTable};
 use super::matching::{Joiner, rows_with_keys};
 use super::row::{self, RowCodec};
-use super::table::Turn;
 use super::{EMIT_ROWS, Error, Op, OpContext};
 use crate::batch::Batch;
 use crate::state::{Changes, StateOrdinal, prefix, prefix_end};
@@ -38,8 +36,6 @@ pub(crate) struct Join {
     absent: Absent,
     /// Number of stale entries.
     stale: usize,
-    /// Where writing ahead goes on.
-    turn: Turn,
 }
 
 /// One input.
@@ -104,7 +100,6 @@ impl Join {
             held: 0,
             absent: Absent::none(),
             stale: 0,
-            turn: Turn::default(),
         })
     }
 
@@ -219,18 +214,9 @@ impl Join {
     }
 
     fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_slots(of, 0..self.entries.len(), context)
-    }
-
-    fn write_slots(
-        &mut self,
-        of: impl Fn(KeyGroup) -> bool,
-        slots: Range<usize>,
-        context: &mut OpContext<'_>,
-    ) -> Result<(), Error> {
         let mut changes = Changes::new();
         let dirty = |(_, entry): &(usize, &mut Entry)| entry.dirty && of(entry.group);
-        for (slot, entry) in slots.clone().zip(&mut self.entries[slots]).filter(dirty) {
+        for (slot, entry) in self.entries.iter_mut().enumerate().filter(dirty) {
             entry.dirty = false;
             let mut start = prefix(entry.group, self.ordinal).to_vec();
             self.keys.write_key(slot as u32, &mut start);
@@ -270,11 +256,6 @@ impl Op for Join {
 
     fn on_barrier(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
         self.write_back(|_| true, context)
-    }
-
-    fn write_ahead(&mut self, share: f64, context: &mut OpContext<'_>) -> Result<(), Error> {
-        let slots = self.turn.take(share, self.entries.len());
-        self.write_slots(|_| true, slots, context)
     }
 
     fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {

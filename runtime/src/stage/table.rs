@@ -31,6 +31,8 @@ pub(crate) struct Table {
     /// Slots that differ from the store, and slots the store has an entry of.
     dirty: Vec<bool>,
     stored: Vec<bool>,
+    /// Dirty slots whose turn to be written ahead has come once: with the next one they are. What lives no longer is not worth it.
+    aged: Vec<bool>,
     /// Slots of groups that have left, and how many these are. They hold nothing and count as not there, but keep their
     /// number: to rebuild the table costs more than they do. A key that comes back is looked up in the store.
     stale: Vec<bool>,
@@ -67,9 +69,10 @@ impl Table {
         self.groups.len()
     }
 
-    /// The slots whose turn it is to be written ahead.
-    pub fn take_turn(&mut self, share: f64) -> Range<usize> {
-        self.turn.take(share, self.groups.len())
+    /// The slots whose turn it is to be written ahead. Those that are dirty and have had no turn yet are passed over.
+    pub fn take_turn(&mut self, share: f64) -> Vec<usize> {
+        let slots = self.turn.take(share, self.groups.len());
+        slots.filter(|slot| self.dirty[*slot] && std::mem::replace(&mut self.aged[*slot], true)).collect()
     }
 
     /// Bytes in memory, an estimate.
@@ -84,6 +87,7 @@ impl Table {
         self.accumulators.iter_mut().for_each(|accumulators| accumulators.resize(slots));
         self.dirty.resize(slots, false);
         self.stored.resize(slots, false);
+        self.aged.resize(slots, false);
         self.stale.resize(slots, false);
     }
 
@@ -155,6 +159,7 @@ impl Aggregation {
             accumulators: self.calls.iter().map(Call::empty).collect(),
             dirty: Vec::new(),
             stored: Vec::new(),
+            aged: Vec::new(),
             stale: Vec::new(),
             stale_slots: 0,
             held: 0,
@@ -289,7 +294,7 @@ impl Aggregation {
     /// Writes dirty ones of these slots, of the groups for which `of` holds, to `changes`: removed if `gone` says so.
     pub fn write_back(
         &self,
-        (table, slots): (&mut Table, Range<usize>),
+        (table, slots): (&mut Table, impl IntoIterator<Item = usize>),
         (middle, of): (&[u8], impl Fn(KeyGroup) -> bool),
         gone: impl Fn(&Table, u32) -> bool,
         changes: &mut Changes,
@@ -298,7 +303,7 @@ impl Aggregation {
             if !table.dirty[slot] || !of(table.groups[slot]) {
                 continue;
             }
-            table.dirty[slot] = false;
+            (table.dirty[slot], table.aged[slot]) = (false, false);
             let gone = gone(table, slot as u32);
             if gone && !table.stored[slot] {
                 continue;

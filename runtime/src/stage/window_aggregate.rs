@@ -6,7 +6,6 @@
 mod fire;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
@@ -120,13 +119,13 @@ impl WindowAggregate {
     }
 
     fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_slots(of, |table| 0..table.len(), context)
+        self.write_slots(of, |table| (0..table.len()).collect(), context)
     }
 
     fn write_slots(
         &mut self,
         of: impl Fn(KeyGroup) -> bool,
-        slots: impl Fn(&mut Table) -> Range<usize>,
+        slots: impl Fn(&mut Table) -> Vec<usize>,
         context: &mut OpContext<'_>,
     ) -> Result<(), Error> {
         let mut changes = Vec::new();

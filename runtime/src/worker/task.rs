@@ -79,6 +79,8 @@ pub struct Parts {
     pub make_chain: MakeChain,
     /// State travels to other tasks in parts of about this size.
     pub part_bytes: usize,
+    /// Rows of groups on their way here may take so many bytes.
+    pub held_bytes_max: usize,
     /// It has joined a running generation: it has nothing to read yet.
     pub joins: bool,
     /// Its counters.
@@ -218,6 +220,9 @@ impl Task {
         self.write_ahead(now_us)?;
         if let Some(until_us) = self.parts.limiter.as_ref().and_then(|limiter| limiter.wait_until_us(now_us)) {
             return self.wait_unless_state(Activity::Limited, Some(until_us));
+        }
+        if self.is_full() {
+            return self.wait_unless_state(Activity::Backpressured, None);
         }
         match &mut self.parts.input {
             Input::Source(_) => self.read_source(now_us),
@@ -370,11 +375,6 @@ impl Task {
             return Ok(Step::Worked);
         }
         Ok(self.wait(Activity::Idle, until_us))
-    }
-
-    fn wait(&mut self, activity: Activity, until_us: Option<u64>) -> Step {
-        self.meter.enter(activity, self.parts.clock.now_us(), &self.parts.gauge);
-        Step::Wait { until_us }
     }
 
     /// All input is read: let event time run out.

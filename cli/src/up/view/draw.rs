@@ -202,6 +202,7 @@ fn verdict(reason: Reason) -> &'static str {
         Reason::OutOfBounds => "out of range",
         Reason::AtMaximum => "at maximum",
         Reason::Skew => "skewed keys",
+        Reason::Undone => "undone",
         Reason::Lagging => "lag first",
         Reason::MinorChange | Reason::Steady => "steady",
         Reason::NoInformation => "no data",

@@ -11,6 +11,7 @@ use crate::source::Split;
 
 mod adopted;
 mod disturbed;
+mod live;
 mod measured;
 mod requests;
 

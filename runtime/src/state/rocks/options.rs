@@ -11,7 +11,7 @@ use super::{Error, backend};
 /// The one column family of a database.
 pub(super) const FAMILY: &str = "default";
 
-/// A cut waits until the memtable is a file: what it may hold is what takes about 20 ms to write.
+/// A cut waits until the memtable is a file: what it may hold is what takes about 30 ms to write.
 const MEMTABLE_BYTES_MAX: usize = 4 << 20;
 /// Small files of recent writes are merged when they amount to what one large memtable would have had. Reads ask the filters of
 /// each of them, which stay in memory.

@@ -6,9 +6,9 @@ use crate::checkpoint::paths::ManifestId;
 use crate::stage::Flow;
 use crate::worker::{Failed, TaskCut, TaskEvent};
 
-/// What has become dirty is written to the store within about this time, so that a barrier finds no more than that to write. An
-/// entry costs at most one write in this time, however often it changes.
-const ROUND_US: u64 = 1_000_000;
+/// Everything that is held has its turn to be written ahead once in this time. What is dirty at two turns is written, so that a barrier
+/// finds what has changed within twice this time; an entry costs at most one write in as long, however often it changes.
+const ROUND_US: u64 = 250_000;
 /// Each time a part of it: long enough to be worth a batch, short enough to be no pause.
 const PART_US: u64 = 20_000;
 
@@ -56,10 +56,14 @@ impl Task {
 
     /// The synchronous part of a checkpoint: everything before the barrier is in it, nothing after.
     fn cut(&mut self, epoch: Epoch) -> Result<(), Failed> {
+        let span = tracing::debug_span!("write back for a cut", task = self.parts.task, epoch).entered();
         self.run(|chain, env| chain.barrier(env).map(|()| Flow::Done))?;
+        drop(span);
+        let span = tracing::debug_span!("cut a store", task = self.parts.task, epoch).entered();
         let committables = self.parts.output.barrier(epoch)?;
         let folder = self.parts.cuts.join(ManifestId { epoch, term: self.parts.term }.to_string());
         let cut = self.parts.store.cut(&folder)?;
+        drop(span);
         let splits = match &self.parts.input {
             Input::Source(source) => source.splits(),
             Input::Gate(_) => Vec::new(),

@@ -183,6 +183,7 @@ impl Task {
             self.moved(order.version, Step::Declined);
             return Ok(());
         }
+        let _span = tracing::debug_span!("begin to copy key groups", task = self.parts.task, order.version).entered();
         let mut donor = Donor::new(order, self.parts.task);
         if donor.order.ahead {
             let groups = donor.groups();
@@ -279,6 +280,7 @@ impl Task {
         let mut receivers: Vec<TaskId> = donor.gifts.iter().map(|(to, _)| *to).collect();
         receivers.sort_unstable();
         receivers.dedup();
+        let _span = tracing::debug_span!("give key groups away", task = self.parts.task, version).entered();
         self.run(|chain, env| chain.disown(&groups, env).map(|()| Flow::Done))?;
         self.parts.output.control(&Element::Closing { version, receivers: Arc::from(receivers.clone()) })?;
         self.own(self.parts.groups.iter().copied().filter(|group| groups.binary_search(group).is_err()).collect());

@@ -61,6 +61,7 @@ impl Task {
                 return self.stop_awaiting(version);
             }
             Change::Flip(stage, table) => {
+                let _span = tracing::debug_span!("flip routers", task = self.parts.task, table.version).entered();
                 self.parts.output.switch(stage, &table)?;
                 self.flipped(stage, table.version);
             }

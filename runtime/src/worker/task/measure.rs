@@ -1,12 +1,17 @@
 //! What a task lets others know of its pace.
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Input, Task};
+use super::{Activity, Input, Step, Task};
 
 /// Channels are kept about this full, in time of the reader.
 const PACE_US: u64 = 50_000;
 
 impl Task {
+    pub(super) fn wait(&mut self, activity: Activity, until_us: Option<u64>) -> Step {
+        self.meter.enter(activity, self.parts.clock.now_us(), &self.parts.gauge);
+        Step::Wait { until_us }
+    }
+
     /// Opens the gate as far as this task gets through in `PACE_US`: what has been sent bounds every barrier and flip.
     pub(super) fn pace(&mut self) {
         let Input::Gate(gate) = &self.parts.input else { return };

@@ -34,6 +34,8 @@ pub(super) struct Receiver {
     /// Channels that have said last that they are idle.
     asleep: BTreeSet<usize>,
     held: VecDeque<Held>,
+    /// Bytes of the rows among it.
+    held_bytes: usize,
     flipped_at_us: Option<u64>,
     guest: Option<Guest>,
 }
@@ -68,6 +70,7 @@ impl Receiver {
             unmarked: inputs.live().collect(),
             asleep: BTreeSet::new(),
             held: VecDeque::new(),
+            held_bytes: 0,
             flipped_at_us: None,
             guest: None,
             order,
@@ -95,7 +98,9 @@ impl Receiver {
         let held: UInt32Array = rows().filter(|(_, group)| comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
         let rest: UInt32Array =
             rows().filter(|(_, group)| !comes(group)).map(|(row, _)| row).collect::<Vec<_>>().into();
-        self.held.push_back(Held::Rows(channel, port, batch.take(&held).map_err(crate::exchange::Error::from)?));
+        let held = batch.take(&held).map_err(crate::exchange::Error::from)?;
+        self.held_bytes += held.bytes();
+        self.held.push_back(Held::Rows(channel, port, held));
         Ok(batch.take(&rest).map_err(crate::exchange::Error::from)?)
     }
 
@@ -186,6 +191,12 @@ impl Task {
         Ok(())
     }
 
+    /// Whether as much is held as may be. Then nothing but state is read until the groups are here, which depends on nothing that
+    /// waits to be read: markers were sent without credit, and state has channels of its own.
+    pub(super) fn is_full(&self) -> bool {
+        self.receiver.as_ref().is_some_and(|receiver| receiver.held_bytes > self.parts.held_bytes_max)
+    }
+
     /// Waits, but for groups on their way: they are taken in also by who cannot take rows.
     pub(super) fn wait_unless_state(&mut self, activity: Activity, until_us: Option<u64>) -> Result<Step, Failed> {
         if let Input::Gate(gate) = &self.parts.input
@@ -205,6 +216,7 @@ impl Task {
         let mut env = Env { store: self.parts.store.as_mut(), groups: &receiver.groups, output: &mut output };
         chain.restore(&BTreeMap::new(), &mut env)?;
         let (version, donors) = (receiver.order.version, Arc::clone(&receiver.donors));
+        let _span = tracing::debug_span!("welcome key groups", task = self.parts.task, version).entered();
         receiver.guest = Some(Guest { chain, flowing: false });
         self.parts.output.control(&Element::Opening { version, donors, watermark_ms: i64::MIN })
     }
@@ -228,6 +240,7 @@ impl Task {
             }
             Some(Held::Rows(channel, port, batch)) => {
                 receiver.inputs.rows(channel);
+                receiver.held_bytes -= batch.bytes();
                 self.count(batch.num_rows());
                 return self.run_guest(|chain, env| chain.push(port, batch, env)).map(|()| true);
             }
@@ -270,6 +283,8 @@ impl Task {
 
     /// The groups are level with the rest of the task.
     fn adopt(&mut self) -> Result<(), Failed> {
+        let version = self.receiver.as_ref().map(|receiver| receiver.order.version);
+        let _span = tracing::debug_span!("adopt key groups", task = self.parts.task, version).entered();
         self.run_guest(|chain, env| chain.barrier(env).map(|()| Flow::Done))?;
         let Some(receiver) = self.receiver.take() else { return Ok(()) };
         let late_rows = receiver.guest.map_or(0, |guest| guest.chain.late_rows());

@@ -21,10 +21,6 @@ impl Coordinator {
             self.linked_all(now_ms);
             return true;
         }
-        if !self.clear_of_barriers(now_ms, out) {
-            return false;
-        }
-        let Some(live) = &self.live else { return false };
         let mut joins = false;
         let mut extended = self.deployment.clone();
         for (stage, target) in extended.iter_mut().zip(&live.plan.target) {
@@ -38,6 +34,9 @@ impl Coordinator {
         if !joins {
             self.linked_all(now_ms);
             return true;
+        }
+        if !self.clear_of_barriers(now_ms, out) {
+            return false;
         }
         self.deployment = extended;
         let hosts = place::hosts(&self.deployment);
