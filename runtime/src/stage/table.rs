@@ -50,13 +50,14 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The next share (0 to 1) of `len` things, at least one and not past the last.
-    pub fn take(&mut self, share: f64, len: usize) -> Range<usize> {
-        let from = if self.next < len { self.next } else { 0 };
-        let count = (len as f64 * share.clamp(0.0, 1.0)).ceil() as usize;
-        let to = from.saturating_add(count).min(len);
-        self.next = to;
-        from..to
+    /// The next share (0 to 1) of `len` things, each at most once. Behind the last comes the first, also while there are more and more.
+    pub fn take(&mut self, share: f64, len: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = ((len as f64 * share.clamp(0.0, 1.0)).ceil() as usize).min(len);
+        let from = self.next.min(len);
+        let to = (from + count).min(len);
+        let rest = count - (to - from);
+        self.next = if rest > 0 { rest } else { to };
+        (from..to).chain(0..rest)
     }
 }
 
@@ -341,5 +342,20 @@ impl Aggregation {
             .map(|(call, accumulators)| call.result(accumulators, slots))
             .collect::<Result<_, _>>()
             .map_err(self.corrupt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_has_its_turn_in_a_round_also_while_it_grows() {
+        let mut turn = Turn::default();
+        let mut take = |share, len| turn.take(share, len).collect::<Vec<_>>();
+        assert_eq!((take(0.5, 4), take(0.5, 4), take(0.5, 4)), (vec![0, 1], vec![2, 3], vec![0, 1]));
+        assert_eq!((take(0.5, 6), take(0.5, 7)), (vec![2, 3, 4], vec![5, 6, 0, 1]));
+        assert_eq!((take(1.0, 3), take(0.1, 0)), (vec![2, 0, 1], vec![]));
+        assert_eq!(take(2.0, 2), [0, 1]);
     }
 }

@@ -41,11 +41,17 @@ struct Slice {
     absent: Absent,
     /// The store may have keys of the slice.
     stored: bool,
+    /// Rounds of writing ahead it has lived through.
+    rounds: f64,
 }
+
+/// A slice that has lived through fewer rounds is not written ahead: where event time runs faster than the clock, as in a replay, it
+/// will have fired and be gone before the next barrier.
+const ROUNDS_MIN: f64 = 4.0;
 
 impl Slice {
     fn new(table: Table) -> Self {
-        Self { table, absent: Absent::none(), stored: false }
+        Self { table, absent: Absent::none(), stored: false, rounds: 0.0 }
     }
 }
 
@@ -119,19 +125,19 @@ impl WindowAggregate {
     }
 
     fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_slots(of, |table| (0..table.len()).collect(), context)
+        self.write_slots(of, |slice| (0..slice.table.len()).collect(), context)
     }
 
     fn write_slots(
         &mut self,
         of: impl Fn(KeyGroup) -> bool,
-        slots: impl Fn(&mut Table) -> Vec<usize>,
+        slots: impl Fn(&mut Slice) -> Vec<usize>,
         context: &mut OpContext<'_>,
     ) -> Result<(), Error> {
         let mut changes = Vec::new();
         for (end, slice) in &mut self.slices {
             let before = changes.len();
-            let slots = slots(&mut slice.table);
+            let slots = slots(slice);
             let table = (&mut slice.table, slots);
             self.aggregation.write_back(table, (&time_bytes(*end), &of), |_, _| false, &mut changes);
             slice.stored |= changes.len() > before;
@@ -202,7 +208,11 @@ impl Op for WindowAggregate {
     }
 
     fn write_ahead(&mut self, share: f64, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_slots(|_| true, |table| table.take_turn(share), context)
+        let due = |slice: &mut Slice| {
+            slice.rounds += share;
+            if slice.rounds < ROUNDS_MIN { Vec::new() } else { slice.table.take_turn(share) }
+        };
+        self.write_slots(|_| true, due, context)
     }
 
     fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
@@ -239,7 +249,8 @@ impl Op for WindowAggregate {
         self.fired_ms = self.progress.watermark_ms();
         let pending = progress::pending(&self.aggregation.op, self.aggregation.ordinal, context.groups, context.store)?;
         for end in pending.into_keys() {
-            self.slices.insert(end, Slice { table: self.aggregation.table(), absent: Absent::All, stored: true });
+            let slice = Slice { absent: Absent::All, stored: true, ..Slice::new(self.aggregation.table()) };
+            self.slices.insert(end, slice);
         }
         Ok(())
     }

@@ -366,17 +366,6 @@ impl Task {
         Ok(())
     }
 
-    /// Nothing to read: send off what was held back for batching, once, then wait.
-    fn run_dry(&mut self, until_us: Option<u64>) -> Result<Step, Failed> {
-        if !self.quiet {
-            self.quiet = true;
-            self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
-            self.parts.output.flush()?;
-            return Ok(Step::Worked);
-        }
-        Ok(self.wait(Activity::Idle, until_us))
-    }
-
     /// All input is read: let event time run out.
     fn begin_end(&mut self) -> Result<(), Failed> {
         self.ending = true;

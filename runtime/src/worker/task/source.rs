@@ -1,7 +1,7 @@
-//! Reading a source.
+//! Reading a source, and input that has run dry.
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Input, Step, Task};
+use super::{Activity, Flow, Input, Step, Task};
 use crate::batch::Batch;
 use crate::source::Poll;
 use crate::worker::Failed;
@@ -45,5 +45,16 @@ impl Task {
                 Ok(Step::Worked)
             }
         }
+    }
+
+    /// Nothing to read: send off what was held back for batching, once, then wait.
+    pub(super) fn run_dry(&mut self, until_us: Option<u64>) -> Result<Step, Failed> {
+        if !self.quiet {
+            self.quiet = true;
+            self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
+            self.parts.output.flush()?;
+            return Ok(Step::Worked);
+        }
+        Ok(self.wait(Activity::Idle, until_us))
     }
 }
