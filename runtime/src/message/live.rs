@@ -44,6 +44,8 @@ pub enum Order {
     Drop { version: TableVersion },
     /// Routers into the stage: route by this table. Donors answer `HandedOver`, receivers `Adopted`, tasks downstream `Opened`.
     Flip { stage: usize, table: OwnerTable },
+    /// Source tasks: these will be given splits and do not end before, all others as always. Answered by `Awaiting` or `Declined` by these.
+    Expect { stage: usize, version: TableVersion, tasks: Vec<TaskId> },
     /// Source tasks: stop reading these splits and give them to others. Answered by `Gave` per donor, or `Declined`.
     Give { stage: usize, version: TableVersion, splits: Vec<(TaskId, u32, TaskId)> },
     /// Source tasks: read these splits as well. Answered by `Adopted`, and `Opened` downstream.

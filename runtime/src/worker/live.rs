@@ -88,6 +88,13 @@ impl Worker {
                 current.change(|| Change::Flip(stage, Arc::clone(&table)));
                 Ok(())
             }
+            Order::Expect { stage, version, tasks } => {
+                let here = current.tasks.iter().filter(|(_, running)| running.stage == stage).map(|(task, _)| *task);
+                for task in here.collect::<Vec<_>>() {
+                    current.change_one(task, Change::Expect(version, tasks.contains(&task)));
+                }
+                Ok(())
+            }
             Order::Give { version, splits, .. } => {
                 let mut gifts: BTreeMap<TaskId, BTreeMap<u32, TaskId>> = BTreeMap::new();
                 for (from, split, to) in splits {

@@ -108,6 +108,12 @@ enum At {
     ToGive {
         stage: usize,
     },
+    /// The next readers are told, so that none of them ends meanwhile.
+    Expecting {
+        stage: usize,
+        splits: Vec<(TaskId, u32, TaskId)>,
+        waiting: BTreeSet<TaskId>,
+    },
     Giving {
         stage: usize,
         donors: BTreeSet<TaskId>,
@@ -159,7 +165,12 @@ impl Coordinator {
         let steps = |live: &Live| {
             matches!(
                 live.at,
-                At::Extending(_) | At::Linking(_) | At::Flipped { .. } | At::Giving { .. } | At::Taking { .. }
+                At::Extending(_)
+                    | At::Linking(_)
+                    | At::Flipped { .. }
+                    | At::Expecting { .. }
+                    | At::Giving { .. }
+                    | At::Taking { .. }
             )
         };
         self.live.as_ref().is_some_and(steps)

@@ -123,6 +123,7 @@ fn show_order(order: &Order) -> String {
         Order::Copy(order) => format!("copy v{}", order.version),
         Order::Drop { version } => format!("drop v{version}"),
         Order::Flip { table, .. } => format!("flip v{}", table.version),
+        Order::Expect { tasks, .. } => format!("expect {tasks:?}"),
         Order::Give { splits, .. } => format!("give {splits:?}"),
         Order::Take { splits, .. } => format!("take {} splits", splits.len()),
         Order::Close { tasks, .. } => format!("close {tasks:?}"),

@@ -28,6 +28,8 @@ pub enum Change {
     Drop(TableVersion),
     /// See there.
     Flip(usize, Arc<OwnerTable>),
+    /// Whether splits will come.
+    Expect(TableVersion, bool),
     /// See there.
     Give(TableVersion, BTreeMap<u32, TaskId>),
     /// See there.
@@ -39,7 +41,10 @@ pub enum Change {
 impl Change {
     /// Whether it has to wait while a watermark is on its way through the chain. Those that wait keep their order.
     pub(super) fn concerns_chain(&self) -> bool {
-        matches!(self, Self::Await(_) | Self::Copy(_) | Self::Drop(_) | Self::Give(..) | Self::Take(..))
+        matches!(
+            self,
+            Self::Await(_) | Self::Copy(_) | Self::Drop(_) | Self::Expect(..) | Self::Give(..) | Self::Take(..)
+        )
     }
 }
 
@@ -65,6 +70,7 @@ impl Task {
                 self.parts.output.switch(stage, &table)?;
                 self.flipped(stage, table.version);
             }
+            Change::Expect(version, comes) => self.expect(version, comes),
             Change::Give(version, splits) => return self.give(version, &splits),
             Change::Take(version, splits) => return self.take_splits(version, splits),
             Change::Close(stage, tasks) => {
@@ -100,6 +106,19 @@ impl Task {
         }
         self.tell(TaskEvent::Linked { task: self.parts.task });
         Ok(())
+    }
+
+    /// Splits will come, so that the end of its own is not the end; or none will any more.
+    fn expect(&mut self, version: TableVersion, comes: bool) {
+        let Input::Source(source) = &self.parts.input else { return };
+        if comes && self.ending {
+            self.moved(version, Step::Declined);
+        } else if comes {
+            self.vacant = true;
+            self.moved(version, Step::Awaiting);
+        } else if !source.splits().is_empty() {
+            self.vacant = false;
+        }
     }
 
     /// Stops reading splits: what has been read of them leaves before the closing.

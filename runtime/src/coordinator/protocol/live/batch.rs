@@ -46,6 +46,7 @@ impl Coordinator {
     }
 
     pub(super) fn awaiting(&mut self, now_ms: i64, task: TaskId, version: u64, out: &mut Vec<Action>) {
+        self.expecting(now_ms, task, version, out);
         let Some(At::Awaiting { stage, batch, waiting }) = self.live.as_mut().map(|live| &mut live.at) else { return };
         if batch.table.version != version || !waiting.remove(&task) || !waiting.is_empty() {
             return;
@@ -77,6 +78,12 @@ impl Coordinator {
                 let stage = *stage;
                 live.over.insert(stage);
                 self.drop_batch(now_ms, out);
+            }
+            At::Expecting { stage, .. } => {
+                let stage = *stage;
+                live.over.insert(stage);
+                self.expect(stage, Vec::new(), out);
+                self.go(now_ms, At::Next);
             }
             At::Giving { stage, .. } => {
                 let stage = *stage;

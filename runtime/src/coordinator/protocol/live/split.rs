@@ -8,7 +8,7 @@ use crate::coordinator::protocol::Action;
 use crate::message::live::{MovingSplit, Order};
 
 impl Coordinator {
-    /// Has readers stop, once no barrier is on its way.
+    /// Has the next readers wait, once no barrier is on its way.
     pub(super) fn give(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         if !self.clear_of_barriers(now_ms, out) {
             return false;
@@ -24,12 +24,32 @@ impl Coordinator {
                 splits.push((*from, split.id, *to));
             }
         }
-        let donors: BTreeSet<TaskId> = splits.iter().map(|(from, _, _)| *from).collect();
-        let version = current.table.version + 1;
+        let waiting: BTreeSet<TaskId> = splits.iter().map(|(_, _, to)| *to).collect();
         self.say_step(&format!("{} splits of {} change their reader", splits.len(), self.deployment[stage].name));
+        self.expect(stage, waiting.iter().copied().collect(), out);
+        self.go(now_ms, At::Expecting { stage, splits, waiting });
+        true
+    }
+
+    /// These tasks of a source will be given splits; without any, nobody will any more.
+    pub(super) fn expect(&self, stage: usize, tasks: Vec<TaskId>, out: &mut Vec<Action>) {
+        let version = self.deployment[stage].table.version + 1;
+        self.order(&Order::Expect { stage, version, tasks }, out);
+    }
+
+    /// A next reader will not end; once none will, the present ones stop.
+    pub(super) fn expecting(&mut self, now_ms: i64, task: TaskId, version: u64, out: &mut Vec<Action>) {
+        let Some(At::Expecting { stage, splits, waiting }) = self.live.as_mut().map(|live| &mut live.at) else {
+            return;
+        };
+        let stage = *stage;
+        if self.deployment[stage].table.version + 1 != version || !waiting.remove(&task) || !waiting.is_empty() {
+            return;
+        }
+        let splits = std::mem::take(splits);
+        let donors: BTreeSet<TaskId> = splits.iter().map(|(from, _, _)| *from).collect();
         self.order(&Order::Give { stage, version, splits }, out);
         self.go(now_ms, At::Giving { stage, donors, splits: Vec::new() });
-        true
     }
 
     /// A task reads these splits no longer; once all have stopped, the next readers go on.
@@ -41,6 +61,7 @@ impl Coordinator {
         }
         let (stage, splits) = (*stage, std::mem::take(splits));
         if splits.is_empty() {
+            self.expect(stage, Vec::new(), out);
             self.go(now_ms, At::Next);
             return;
         }
@@ -48,6 +69,7 @@ impl Coordinator {
         let receivers: BTreeSet<TaskId> = splits.iter().map(|moving| moving.to).collect();
         let openings = self.openings(stage, &receivers);
         self.order(&Order::Take { version, splits: splits.clone() }, out);
+        self.expect(stage, Vec::new(), out); // Who was to be given some may have been given none.
         self.go(now_ms, At::Taking { stage, splits, receivers, openings });
     }
 }
