@@ -2,14 +2,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Wall time in ms since 1970.
-#[allow(clippy::disallowed_methods)] // This is the door.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Waits for a back-off. Whoever waits for an event waits for that event.
-#[allow(clippy::disallowed_methods)] // This is the door.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub async fn back_off(delay: Duration) {
     tokio::time::sleep(delay).await;
 }

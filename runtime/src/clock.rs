@@ -19,14 +19,14 @@ pub struct SystemClock {
 }
 
 impl Default for SystemClock {
-    #[allow(clippy::disallowed_methods)] // This is the door.
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
     fn default() -> Self {
         Self { started: Instant::now() }
     }
 }
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // This is the door.
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
     fn now_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -113,13 +113,9 @@ pub trait Store: Send {
     /// Starts recording every key of the group that is written or removed (range removals included) from now on.
     fn track(&mut self, group: KeyGroup) -> Result<(), Error>;
 
-    /// Ends recording and gives the keys, ascending: their present values are what has changed since `track`. For whoever cannot read
-    /// them all at once.
+    /// Ends recording and gives the keys, ascending: applying their present values to a copy of a snapshot taken right after `track`
+    /// gives the present content of the group.
     fn take_changed_keys(&mut self, group: KeyGroup) -> Result<Vec<Vec<u8>>, Error>;
-
-    /// Ends recording and gives the changes since `track` with their present values: applying them to a copy of a snapshot
-    /// taken right after `track` gives the present content of the group.
-    fn take_changes(&mut self, group: KeyGroup) -> Result<Changes, Error>;
 
     /// Loads entries of one group, which is empty before the first of possibly several calls. Keys ascend over all calls.
     fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error>;

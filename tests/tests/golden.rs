@@ -15,6 +15,10 @@ fn each(wanted: impl Fn(&Case) -> bool, least: usize, check: impl Fn(&Case) -> R
     Ok(())
 }
 
+fn is_parallel(case: &Case) -> bool {
+    case.is_simulated && !case.is_single
+}
+
 fn simulate(case: &Case, seed: u64, options: Options) -> Result<Report> {
     let batch_rows = case.batch_rows.unwrap_or(32);
     Ok(Run::new(seed, &case.sql, Options { batch_rows, ..options }).run()?)
@@ -37,63 +41,51 @@ fn straight_at_one_task_a_stage() -> Result<()> {
 
 #[test]
 fn at_two_tasks_with_checkpoints() -> Result<()> {
-    each(
-        |case| case.is_simulated && !case.is_single,
-        20,
-        |case| {
-            let report = simulate(case, 2, Options { checkpoint_interval_ms: Some(3), ..Options::default() })?;
-            ensure!(report.epochs > 1, "only the last checkpoint was taken");
-            case.check(&report.lines, "at two tasks")
-        },
-    )
+    each(is_parallel, 20, |case| {
+        let report = simulate(case, 2, Options { checkpoint_interval_ms: Some(3), ..Options::default() })?;
+        ensure!(report.epochs > 1, "only the last checkpoint was taken");
+        case.check(&report.lines, "at two tasks")
+    })
 }
 
 #[test]
 fn restored_at_three_tasks_in_the_middle() -> Result<()> {
-    each(
-        |case| case.is_simulated && !case.is_single,
-        20,
-        |case| {
-            let at = |seed| {
-                let options = Options { rescales: vec![(1, 3)], checkpoint_interval_ms: Some(2), ..Options::default() };
-                simulate(case, seed, options)
-            };
-            let report = at(3)?;
-            case.check(&report.lines, "restored at three tasks")?;
-            ensure!(report.rescales == 1, "{} rescales", report.rescales);
-            ensure!(report.moved_state || case.is_stateless, "no group with state was restored at another task");
-            Ok(())
-        },
-    )
+    each(is_parallel, 20, |case| {
+        let at = |seed| {
+            let options = Options { rescales: vec![(1, 3)], checkpoint_interval_ms: Some(2), ..Options::default() };
+            simulate(case, seed, options)
+        };
+        let report = at(3)?;
+        case.check(&report.lines, "restored at three tasks")?;
+        ensure!(report.rescales == 1, "{} rescales", report.rescales);
+        ensure!(report.moved_state || case.is_stateless, "no group with state was restored at another task");
+        Ok(())
+    })
 }
 
 #[test]
 fn rescaled_up_and_down_while_it_runs() -> Result<()> {
-    each(
-        |case| case.is_simulated && !case.is_single,
-        20,
-        |case| {
-            let mut moved = false;
-            for (seed, strategy) in (4..8).zip([Incremental, AllAtOnce, Incremental, Incremental]) {
-                let rescales = vec![(0, 1 + 2 * (seed % 2) as u32), (0, 2), (0, 3), (0, 1)];
-                // Small batches make long runs, so that even the smallest input is read in the middle of a rescale.
-                let options = Options {
-                    rescales,
-                    strategy,
-                    checkpoint_interval_ms: Some(2),
-                    batch_rows: 4,
-                    steps_max: 1_000_000,
-                    ..Options::default()
-                };
-                let report = Run::new(seed, &case.sql, options).run()?;
-                case.check(&report.lines, &format!("rescaled {strategy:?} with seed {seed}"))?;
-                ensure!(report.rescales > 0, "it was not rescaled with seed {seed}");
-                moved |= report.rescales > 1 && report.moved_state;
-            }
-            ensure!(moved || case.is_stateless, "no group with state moved up and down");
-            Ok(())
-        },
-    )
+    each(is_parallel, 20, |case| {
+        let mut moved = false;
+        for (seed, strategy) in (4..8).zip([Incremental, AllAtOnce, Incremental, Incremental]) {
+            let rescales = vec![(0, 1 + 2 * (seed % 2) as u32), (0, 2), (0, 3), (0, 1)];
+            // Small batches make long runs, so that even the smallest input is read in the middle of a rescale.
+            let options = Options {
+                rescales,
+                strategy,
+                checkpoint_interval_ms: Some(2),
+                batch_rows: 4,
+                steps_max: 1_000_000,
+                ..Options::default()
+            };
+            let report = Run::new(seed, &case.sql, options).run()?;
+            case.check(&report.lines, &format!("rescaled {strategy:?} with seed {seed}"))?;
+            ensure!(report.rescales > 0, "it was not rescaled with seed {seed}");
+            moved |= report.rescales > 1 && report.moved_state;
+        }
+        ensure!(moved || case.is_stateless, "no group with state moved up and down");
+        Ok(())
+    })
 }
 
 fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

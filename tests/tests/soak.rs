@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy};
+use millstream_api::wire::{JobStatus, RescaleRequest, RescaleState, RescaleStrategy};
 use millstream_operator::client::Client;
 use millstream_runtime::random::{Random, SystemRandom};
 use millstream_tests::popular::{compare, spec, unbroken};
-use millstream_tests::process::{Job, committed_lines};
+use millstream_tests::process::{Job, committed_lines, until};
 
 /// Events a second.
 const RATE: u64 = 4_000;
 /// How long the input lasts, unless said otherwise.
 const SECONDS: u64 = 90;
+/// The longest a rescale may take with all that happens to it.
+const LIMIT: Duration = Duration::from_secs(60);
 /// Tasks of a stage at most.
 const TASKS_MAX: u64 = 4;
 
@@ -71,30 +73,24 @@ async fn rescale(job: &mut Job, dice: &mut Dice, done: &mut Done) -> Result<()> 
         done.refused += 1; // The job is recovering, or nearly over.
         return Ok(());
     };
-    // The coordinator that knew of it may be gone.
-    let over = job.until("the end of a rescale", |status| {
-        (status.state.is_final() || status.state == JobState::Running).then_some(())
-    });
-    if over.await.is_err() {
-        return Ok(());
-    }
-    loop {
-        let Ok(rescales) = client.rescales().await else { return Ok(()) };
-        let Some(found) = rescales.into_iter().find(|found| found.id == asked.id) else { return Ok(()) };
-        match found.state {
-            RescaleState::Running if job.is_over() => return Ok(()),
-            RescaleState::Running => tokio::task::yield_now().await,
-            RescaleState::Done => {
-                done.rescales += 1;
-                done.groups_moved += u64::from(found.groups_moved);
-                return Ok(());
-            }
-            _ => {
-                done.failed += 1;
-                return Ok(());
-            }
+    let over = until("the end of a rescale", LIMIT, async || {
+        if job.is_over() {
+            return Ok(Some(None));
         }
+        let Ok(rescales) = client.rescales().await else { return Ok(None) };
+        let found = rescales.into_iter().find(|found| found.id == asked.id);
+        // None: the coordinator that knew of it is gone.
+        Ok(found.as_ref().is_none_or(|found| found.state.is_final()).then_some(found))
+    });
+    match over.await?.map(|found| (found.state, found.groups_moved)) {
+        Some((RescaleState::Done, moved)) => {
+            done.rescales += 1;
+            done.groups_moved += u64::from(moved);
+        }
+        Some(_) => done.failed += 1,
+        None => {}
     }
+    Ok(())
 }
 
 /// One thing after the other, each after a checkpoint, until the job is over.

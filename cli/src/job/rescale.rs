@@ -53,7 +53,7 @@ async fn follow(client: &Client, mut rescale: RescaleStatus, no_wait: bool, json
     Ok(())
 }
 
-#[allow(clippy::disallowed_methods)] // The API has no event for the end of a rescale.
+#[allow(clippy::disallowed_methods, reason = "the API has no event for the end of a rescale")]
 async fn pause() {
     tokio::time::sleep(LOOK).await;
 }

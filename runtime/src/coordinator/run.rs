@@ -160,7 +160,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)
 }
 
-#[allow(clippy::disallowed_methods)] // No event tells that a store works again.
+#[allow(clippy::disallowed_methods, reason = "no event tells that a store works again")]
 async fn store_again() {
     tokio::time::sleep(STORE_AGAIN).await;
 }
@@ -209,7 +209,7 @@ impl Loop {
                 _ = ticks.tick() => Event::Tick,
             };
             let actions = self.coordinator.on(self.clock.now_ms(), event);
-            if let Some(state) = self.act(actions, &stored).await {
+            if let Some(state) = self.act(actions, &stored).await? {
                 self.conclude(state, &mut from_api).await?;
                 return Ok(state);
             }
@@ -220,11 +220,11 @@ impl Loop {
         self.commands.get(worker).is_some_and(|(current, _)| *current == connection)
     }
 
-    async fn act(&mut self, actions: Vec<Action>, stored: &mpsc::Sender<Event>) -> Option<JobState> {
+    async fn act(&mut self, actions: Vec<Action>, stored: &mpsc::Sender<Event>) -> Result<Option<JobState>, Error> {
         let mut exit = None;
         for action in actions {
             match action {
-                Action::Note(generation) => self.note(generation).await,
+                Action::Note(generation) => self.note(generation).await?,
                 Action::Send { worker, command } => {
                     if let Some((_, queue)) = self.commands.get(&worker) {
                         let _ = queue.send(command).await; // If it is gone, its loss is on its way as an event.
@@ -240,21 +240,20 @@ impl Loop {
                 Action::Exit(state) => exit = Some(state),
             }
         }
-        exit
+        Ok(exit)
     }
 
     /// Nothing is deployed before this is known to all who come after.
-    async fn note(&self, generation: Generation) {
+    async fn note(&self, generation: Generation) -> Result<(), Error> {
         loop {
             let (store, prefix) = (Arc::clone(&self.store), self.coordinator.prefix().to_owned());
             let noted = blocking(move || history::note_generation(store.as_ref(), &prefix, generation)).await;
-            match noted {
-                Ok(Err(error)) => {
+            match noted? {
+                Err(error) if error.is_transient() => {
                     tracing::warn!("cannot note a generation, trying again: {}", chain(&error));
                     store_again().await;
                 }
-                // Or the process is going down.
-                Ok(Ok(())) | Err(_) => return,
+                noted => return Ok(noted?),
             }
         }
     }

@@ -210,7 +210,7 @@ async fn accept(shared: Arc<Shared>, listener: Arc<dyn Listener>) {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // No event tells that descriptors are free again.
+#[allow(clippy::disallowed_methods, reason = "no event tells that descriptors are free again")]
 async fn back_off() {
     tokio::time::sleep(ACCEPT_BACK_OFF).await;
 }

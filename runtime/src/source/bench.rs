@@ -223,7 +223,7 @@ impl Source for Reader {
     }
 
     fn offered_per_s(&self, _now_ms: i64) -> Option<f64> {
-        #[allow(clippy::cast_precision_loss)] // A rate for people and controllers.
+        #[allow(clippy::cast_precision_loss, reason = "a rate for people and controllers")]
         self.offer.as_ref().map(|(offer, _)| if self.is_over() { 0.0 } else { offer.per_s as f64 })
     }
 }

@@ -109,7 +109,7 @@ impl Paced {
     }
 
     /// This task's share of the rate in force, if there is a schedule.
-    #[allow(clippy::cast_precision_loss)] // A rate for people and controllers.
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people and controllers")]
     pub fn offered_per_s(&self, now_ms: i64) -> Option<f64> {
         let elapsed_ms = now_ms.saturating_sub(self.started_at_ms);
         self.schedule.as_ref().map(|schedule| {

@@ -106,7 +106,7 @@ impl Strides {
     }
 
     /// This task's share of the whole stream.
-    #[allow(clippy::cast_precision_loss)] // Both numbers are small.
+    #[allow(clippy::cast_precision_loss, reason = "both numbers are small")]
     pub fn share(&self) -> f64 {
         self.strides.first().map_or(0.0, |first| self.strides.len() as f64 / first.stride as f64)
     }

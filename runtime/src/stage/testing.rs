@@ -139,6 +139,16 @@ impl Task {
         self.store.operations().reads
     }
 
+    /// Keys written to the store so far.
+    pub fn writes(&self) -> u64 {
+        self.store.operations().writes
+    }
+
+    /// Has what is held its turn to be written, this share of it.
+    pub fn write_ahead(&mut self, share: f64) {
+        self.call(|op, context| op.write_ahead(share, context)).unwrap();
+    }
+
     pub fn watermark(&mut self, watermark_ms: i64) {
         while self.call(|op, context| op.on_watermark(watermark_ms, context)).unwrap() == Flow::More {}
     }
@@ -221,6 +231,8 @@ impl Stage {
             if part.num_rows() > 0 {
                 self.tasks[task].call(|op, context| op.on_batch(port, part, context)).unwrap();
             }
+            // Whatever happens to be written ahead, nothing else changes.
+            self.tasks[task].write_ahead(0.6);
         }
     }
 }

@@ -19,6 +19,7 @@ use super::table::{Aggregation, Table};
 use super::window::{Slicer, Slicing, is_sane};
 use super::{Error, Flow, Op, OpContext, accumulate, build::OpSettings};
 use crate::batch::Batch;
+use crate::state::Changes;
 use fire::Firing;
 
 /// See the module.
@@ -52,6 +53,19 @@ const ROUNDS_MIN: f64 = 4.0;
 impl Slice {
     fn new(table: Table) -> Self {
         Self { table, absent: Absent::none(), stored: false, rounds: 0.0 }
+    }
+
+    /// Writes dirty ones of these slots to `changes`.
+    fn write(
+        &mut self,
+        aggregation: &Aggregation,
+        (end, slots): (i64, impl IntoIterator<Item = usize>),
+        of: impl Fn(KeyGroup) -> bool,
+        changes: &mut Changes,
+    ) {
+        let before = changes.len();
+        aggregation.write_back((&mut self.table, slots), (&time_bytes(end), of), |_, _| false, changes);
+        self.stored |= changes.len() > before;
     }
 }
 
@@ -125,27 +139,12 @@ impl WindowAggregate {
     }
 
     fn write_back(&mut self, of: impl Fn(KeyGroup) -> bool, context: &mut OpContext<'_>) -> Result<(), Error> {
-        self.write_slots(of, |slice| (0..slice.table.len()).collect(), context)
-    }
-
-    fn write_slots(
-        &mut self,
-        of: impl Fn(KeyGroup) -> bool,
-        slots: impl Fn(&mut Slice) -> Vec<usize>,
-        context: &mut OpContext<'_>,
-    ) -> Result<(), Error> {
         let mut changes = Vec::new();
         for (end, slice) in &mut self.slices {
-            let before = changes.len();
-            let slots = slots(slice);
-            let table = (&mut slice.table, slots);
-            self.aggregation.write_back(table, (&time_bytes(*end), &of), |_, _| false, &mut changes);
-            slice.stored |= changes.len() > before;
+            let slots = 0..slice.table.len();
+            slice.write(&self.aggregation, (*end, slots), &of, &mut changes);
         }
-        if !changes.is_empty() {
-            context.store.write(changes)?;
-        }
-        Ok(())
+        if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
     }
 
     fn evict(&mut self, context: &mut OpContext<'_>) -> Result<(), Error> {
@@ -208,11 +207,15 @@ impl Op for WindowAggregate {
     }
 
     fn write_ahead(&mut self, share: f64, context: &mut OpContext<'_>) -> Result<(), Error> {
-        let due = |slice: &mut Slice| {
+        let mut changes = Vec::new();
+        for (end, slice) in &mut self.slices {
             slice.rounds += share;
-            if slice.rounds < ROUNDS_MIN { Vec::new() } else { slice.table.take_turn(share) }
-        };
-        self.write_slots(|_| true, due, context)
+            if slice.rounds >= ROUNDS_MIN {
+                let slots = slice.table.take_turn(share);
+                slice.write(&self.aggregation, (*end, slots), |_| true, &mut changes);
+            }
+        }
+        if changes.is_empty() { Ok(()) } else { Ok(context.store.write(changes)?) }
     }
 
     fn flush_groups(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {

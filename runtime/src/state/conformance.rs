@@ -6,7 +6,7 @@ use std::path::Path;
 use millstream_api::id::KeyGroup;
 
 use super::disk::Disk;
-use super::{Backend, Cut, Snapshot, Store, prefix};
+use super::{Backend, Changes, Cut, Snapshot, Store, prefix};
 
 mod random;
 
@@ -243,6 +243,13 @@ fn exports_pause_and_go_on(backend: &dyn Backend, folder: &Path) {
     }
 }
 
+/// What has changed of a tracked group.
+pub fn changes(store: &mut dyn Store, group: KeyGroup) -> Changes {
+    let keys = store.take_changed_keys(group).unwrap();
+    let values = store.multi_get(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    keys.into_iter().zip(values).collect()
+}
+
 fn changes_complete_a_snapshot(backend: &dyn Backend, folder: &Path) {
     let mut store = backend.create(&folder.join("store")).unwrap();
     for group in 1..4 {
@@ -254,18 +261,18 @@ fn changes_complete_a_snapshot(backend: &dyn Backend, folder: &Path) {
     put(&mut *store, 1, &[("a", "not tracked")]);
     store.write(vec![(key(2, "gone"), None)]).unwrap();
     store.delete_range(&key(1, "c"), &key(2, "c")).unwrap();
-    let changes = store.take_changes(2).unwrap();
+    let changes = changes(&mut *store, 2);
     let changed: Vec<_> = changes.iter().map(|(key, _)| key.clone()).collect();
     assert_eq!(changed, ["a", "b", "gone", "new"].map(|name| key(2, name)));
     let mut copy = backend.create(&folder.join("copy")).unwrap();
     copy.import(2, exported(&*snapshot, 2).into_iter().collect()).unwrap();
     copy.write(changes).unwrap();
     assert_eq!(content(&mut *copy), of_group(&content(&mut *store), 2));
-    assert!(store.take_changes(2).is_err(), "tracking has ended");
+    assert!(store.take_changed_keys(2).is_err(), "tracking has ended");
     store.track(3).unwrap();
     store.drop_group(3).unwrap();
     store.import(3, vec![(key(3, "x"), b"1".to_vec())]).unwrap();
-    assert_eq!(store.take_changes(3).unwrap().len(), 5, "a dropped group and an imported entry are changes");
+    assert_eq!(store.take_changed_keys(3).unwrap().len(), 5, "a dropped group and an imported entry are changes");
 }
 
 fn groups_move_and_come_back(backend: &dyn Backend, folder: &Path) {

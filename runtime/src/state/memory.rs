@@ -8,7 +8,7 @@ use std::sync::Arc;
 use millstream_api::id::KeyGroup;
 
 use super::disk::{Disk, RealDisk};
-use super::tracking::{self, Tracker};
+use super::tracking::Tracker;
 use super::{Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_import, group_of, group_range};
 
 mod file;
@@ -177,11 +177,6 @@ impl Store for MemoryStore {
 
     fn take_changed_keys(&mut self, group: KeyGroup) -> Result<Vec<Vec<u8>>, Error> {
         self.tracker.take(group)
-    }
-
-    fn take_changes(&mut self, group: KeyGroup) -> Result<Changes, Error> {
-        let keys = self.tracker.take(group)?;
-        tracking::present(keys, self)
     }
 
     fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use millstream_api::id::KeyGroup;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
 
-use super::tracking::{self, Tracker};
+use super::tracking::Tracker;
 use super::{
     Backend, Changes, Cut, CutFile, Error, KeyRange, Operations, Snapshot, Store, check_import, group_of, group_range,
 };
@@ -197,11 +197,6 @@ impl Store for RocksStore {
 
     fn take_changed_keys(&mut self, group: KeyGroup) -> Result<Vec<Vec<u8>>, Error> {
         self.tracker.take(group)
-    }
-
-    fn take_changes(&mut self, group: KeyGroup) -> Result<Changes, Error> {
-        let keys = self.tracker.take(group)?;
-        tracking::present(keys, self)
     }
 
     fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashSet;
 use millstream_api::id::KeyGroup;
 
-use super::{Changes, Error, KeyRange, Store, group_of, group_range};
+use super::{Error, KeyRange, group_of, group_range};
 
 /// Keys written or removed since their group was tracked. A list of changes has no ranges, so a store notes every key of a
 /// range before it removes the range.
@@ -57,11 +57,4 @@ impl Tracker {
         keys.sort_unstable();
         Ok(keys)
     }
-}
-
-/// Keys with their present values.
-pub(super) fn present(keys: Vec<Vec<u8>>, store: &mut dyn Store) -> Result<Changes, Error> {
-    let wanted: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    let values = store.multi_get(&wanted)?;
-    Ok(keys.into_iter().zip(values).collect())
 }

@@ -268,7 +268,7 @@ impl Control {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // No event tells that a coordinator has come back.
+#[allow(clippy::disallowed_methods, reason = "no event tells that a coordinator has come back")]
 async fn pause() {
     tokio::time::sleep(LOOK_AGAIN).await;
 }

@@ -116,7 +116,7 @@ fn values(field: &FieldRef, options: &Options, started_at_ms: i64) -> Result<Val
         }
         DataType::Decimal128(precision, scale) => {
             let largest = 10_i128.pow(u32::from(*precision)) - 1;
-            #[allow(clippy::cast_possible_truncation)] // Saturates, and is then held to the precision.
+            #[allow(clippy::cast_possible_truncation, reason = "saturates, and is then held to the precision")]
             let unscaled = |value: f64| ((value * 10_f64.powi(i32::from(*scale))) as i128).clamp(-largest, largest);
             let (least, most) = (number("min").map_or(-largest, unscaled), number("max").map_or(largest, unscaled));
             return ordered(least, most, options, &column).map(|(least, most)| Values::Decimal(least, most));
@@ -185,7 +185,7 @@ fn ordered<T: PartialOrd>(least: T, most: T, options: &Options, column: &str) ->
 
 impl Generator {
     /// The column of these rows.
-    #[allow(clippy::cast_precision_loss)] // Floats are asked for.
+    #[allow(clippy::cast_precision_loss, reason = "floats are asked for")]
     pub fn make(&self, numbers: &[u64]) -> Result<ArrayRef, ArrowError> {
         let bits = numbers.iter().map(|number| mix(number.wrapping_mul(0xD1B5_4A32_D192_ED03) ^ self.salt));
         let made: ArrayRef = match &self.values {

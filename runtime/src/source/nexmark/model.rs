@@ -204,7 +204,7 @@ impl Default for Prices {
 }
 
 impl Prices {
-    #[allow(clippy::cast_possible_truncation)] // At most 10^8.
+    #[allow(clippy::cast_possible_truncation, reason = "at most 10^8")]
     fn at(&self, bits: u64) -> i64 {
         let digit = |shift: u32| usize::from((bits >> shift) as u8);
         let factor = self.tables[0][digit(56)] * self.tables[1][digit(48)] * self.tables[2][digit(40)];

@@ -216,3 +216,20 @@ fn what_groups_left_behind_goes_before_the_cache_does() {
     push(&mut stage, vec![0]);
     assert_eq!(stage.tasks[0].reads(), 1, "what is too much without garbage has to go");
 }
+
+#[test]
+fn what_stays_dirty_is_written_ahead_and_leaves_little_for_a_barrier() {
+    let mut stage = Stage::new(plan(false, 1 << 20), 1);
+    let push = |stage: &mut Stage, keys: std::ops::Range<i64>| {
+        let rows: Vec<Row> = keys.map(|key| (Some(key), Some(1))).collect();
+        let Batch { rows, groups, .. } = batch(&mut Vec::new(), &rows, &[], false);
+        stage.push(0, &rows, None, &groups.unwrap());
+    };
+    push(&mut stage, 0..100);
+    assert_eq!(stage.tasks[0].writes(), 0, "everything has had one turn at most");
+    (0..4).for_each(|_| stage.tasks[0].write_ahead(0.5));
+    assert_eq!(stage.tasks[0].writes(), 100);
+    push(&mut stage, 0..3);
+    stage.finish();
+    assert_eq!(stage.tasks[0].writes(), 103, "a barrier writes what has changed since");
+}

@@ -10,7 +10,7 @@ use super::{GROUPS, Plan, entries, rows_of, store};
 use crate::batch::{Batch, ChangeKind};
 use crate::stage::Flow;
 use crate::stage::chain::{Chain, ChainInput, Env, Item};
-use crate::state::{Changes, Store};
+use crate::state::{Store, conformance};
 
 /// What happens to the tasks.
 #[derive(Debug, Clone)]
@@ -253,7 +253,7 @@ impl World {
         donor.call(&mut self.moved, |chain, env| chain.disown(&transfer.groups, env)).unwrap();
         donor.groups.retain(|group| !transfer.groups.contains(group));
         for (group, entries) in std::mem::take(&mut transfer.copied) {
-            let changes: Changes = donor.store.take_changes(group).unwrap();
+            let changes = conformance::changes(&mut *donor.store, group);
             donor.store.drop_group(group).unwrap();
             receiver.store.import(group, entries).unwrap();
             receiver.store.write(changes).unwrap();

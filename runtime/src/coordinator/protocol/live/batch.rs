@@ -82,7 +82,7 @@ impl Coordinator {
             At::Expecting { stage, .. } => {
                 let stage = *stage;
                 live.over.insert(stage);
-                self.expect(stage, Vec::new(), out);
+                self.tell_readers(stage, Vec::new(), out);
                 self.go(now_ms, At::Next);
             }
             At::Giving { stage, .. } => {
@@ -122,7 +122,6 @@ impl Coordinator {
         self.order(&Order::Flip { stage, table: batch.table.clone() }, out);
         let (donors, receivers) = (donors(&batch), receivers(&batch));
         let openings = self.openings(stage, &receivers);
-        self.log_flip(now_ms);
         self.go(now_ms, At::Flipped { stage, batch, donors, receivers, openings });
         true
     }

@@ -40,13 +40,6 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn log_flip(&mut self, now_ms: i64) {
-        if let Some(live) = &mut self.live {
-            // Until it is settled: when the order went out.
-            live.entry.flip_ms = passed_ms(live.entry.started_at_ms, now_ms);
-        }
-    }
-
     pub(super) fn log_bytes(&mut self, bytes: u64) {
         if let Some(live) = &mut self.live {
             live.entry.bytes += bytes;
@@ -68,11 +61,11 @@ impl Coordinator {
         }
     }
 
-    /// A batch is over.
+    /// A batch is over, which was flipped when the rescale came to where it is.
     pub(super) fn log_settled(&mut self, now_ms: i64) {
         let Some(live) = &mut self.live else { return };
         let mut entry = std::mem::take(&mut live.entry);
-        entry.flip_ms = passed_ms(entry.started_at_ms, now_ms).saturating_sub(entry.flip_ms);
+        entry.flip_ms = passed_ms(live.since_ms, now_ms);
         let groups: usize = entry.moves.iter().map(|one| one.groups.len()).sum();
         let Some(status) = self.rescales.front_mut() else { return };
         status.batches_done += 1;

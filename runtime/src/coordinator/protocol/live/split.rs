@@ -26,13 +26,13 @@ impl Coordinator {
         }
         let waiting: BTreeSet<TaskId> = splits.iter().map(|(_, _, to)| *to).collect();
         self.say_step(&format!("{} splits of {} change their reader", splits.len(), self.deployment[stage].name));
-        self.expect(stage, waiting.iter().copied().collect(), out);
+        self.tell_readers(stage, waiting.iter().copied().collect(), out);
         self.go(now_ms, At::Expecting { stage, splits, waiting });
         true
     }
 
     /// These tasks of a source will be given splits; without any, nobody will any more.
-    pub(super) fn expect(&self, stage: usize, tasks: Vec<TaskId>, out: &mut Vec<Action>) {
+    pub(super) fn tell_readers(&self, stage: usize, tasks: Vec<TaskId>, out: &mut Vec<Action>) {
         let version = self.deployment[stage].table.version + 1;
         self.order(&Order::Expect { stage, version, tasks }, out);
     }
@@ -61,7 +61,7 @@ impl Coordinator {
         }
         let (stage, splits) = (*stage, std::mem::take(splits));
         if splits.is_empty() {
-            self.expect(stage, Vec::new(), out);
+            self.tell_readers(stage, Vec::new(), out);
             self.go(now_ms, At::Next);
             return;
         }
@@ -69,7 +69,7 @@ impl Coordinator {
         let receivers: BTreeSet<TaskId> = splits.iter().map(|moving| moving.to).collect();
         let openings = self.openings(stage, &receivers);
         self.order(&Order::Take { version, splits: splits.clone() }, out);
-        self.expect(stage, Vec::new(), out); // Who was to be given some may have been given none.
+        self.tell_readers(stage, Vec::new(), out); // Who was to be given some may have been given none.
         self.go(now_ms, At::Taking { stage, splits, receivers, openings });
     }
 }
