@@ -1,5 +1,5 @@
 //! What is made of the reports of tasks.
-use millstream_api::wire::{GroupLoad, TaskCounters};
+use millstream_api::wire::{GroupLoad, RescaleRequest, TaskCounters};
 
 use super::*;
 
@@ -92,4 +92,39 @@ fn totals_are_carried_over_generations() {
     desk.deployed();
     desk.measured(500, "w1", vec![one(5, 1, 1)]);
     assert_eq!(totals(&desk), (9, 71));
+}
+
+#[test]
+fn a_group_with_most_of_the_load_is_named_and_groups_move_by_the_rows_they_get() {
+    let desk = Desk::running();
+    let [sources, windows] = [0, 1].map(|stage| {
+        desk.coordinator.deployment[stage].tasks.iter().map(|placed| placed.task).collect::<Vec<TaskId>>()
+    });
+    let owners = desk.coordinator.deployment[1].table.owners.clone();
+    assert_eq!(owners[..5], [windows[0], windows[0], windows[0], windows[0], windows[1]]);
+    let busy = |task: TaskId, busy_us: u64| TaskReport {
+        counters: TaskCounters { elapsed_us: 1000, busy_us, ..TaskCounters::default() },
+        ..report(task, 1)
+    };
+    let after = |rows: [u64; 8], busy_us: [u64; 2]| {
+        let mut desk = Desk::running();
+        for (ms, rows) in [(0, [0; 8]), (1000, rows)] {
+            desk.measured(ms, "w0", [sent(sources[0], rows), vec![busy(windows[0], busy_us[0])]].concat());
+            desk.measured(0, "w1", [sent(sources[1], [0; 8]), vec![busy(windows[1], busy_us[1])]].concat());
+        }
+        let request = RescaleRequest { rebalance: vec!["window-1".into()], dry_run: true, ..RescaleRequest::default() };
+        match desk.coordinator.on(desk.now_ms, Event::Asked { id: 1, request: Request::Rescale(request) }).pop() {
+            Some(Action::Answer { reply, .. }) => match *reply {
+                Reply::Rescale(status) => (status.estimate.unwrap().groups, status.hot),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let (moved, hot) = after([900, 10, 10, 10, 10, 10, 10, 10], [930, 40]);
+    assert_eq!(moved, 0, "wherever the others are, it is not relieved");
+    assert_eq!((hot.len(), hot[0].stage.as_str(), hot[0].group), (1, "window-1", 0));
+    assert!((hot[0].share - 0.93).abs() < 0.01, "{hot:?}");
+    // Two groups have the rows of the task. One of them goes, though by number the tasks are even.
+    assert_eq!(after([400, 400, 1, 1, 10, 10, 10, 10], [802, 40]), (1, Vec::new()));
 }
