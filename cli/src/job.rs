@@ -9,7 +9,7 @@ use crate::fail::user;
 use crate::progress::{count, state, thousands};
 use crate::say;
 
-mod rescale;
+pub mod rescale;
 
 /// Does what is asked.
 pub fn job(args: JobArgs) -> Result<()> {

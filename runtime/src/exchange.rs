@@ -52,6 +52,10 @@ pub struct ChannelId {
 /// The edge of channels that are not in the stage graph: on them key groups move between tasks of one stage.
 pub const TRANSFER_EDGE: u16 = u16::MAX;
 
+/// Its channels have windows so many times as wide: no barrier or marker has to pass what is sent on them, and a sender who always has
+/// more to send should not wait for each part to be taken.
+const TRANSFER_WINDOWS: usize = 8;
+
 impl ChannelId {
     /// The channel on which key groups move from one task to another.
     pub fn transfer(from: TaskId, to: TaskId) -> Self {
@@ -61,6 +65,11 @@ impl ChannelId {
     /// Whether key groups move on it.
     pub fn is_transfer(&self) -> bool {
         self.edge == TRANSFER_EDGE
+    }
+
+    /// Bytes that may be in flight on it; `window_bytes`: of a channel for rows.
+    fn window_bytes(&self, window_bytes: usize) -> usize {
+        if self.is_transfer() { window_bytes.saturating_mul(TRANSFER_WINDOWS) } else { window_bytes }
     }
 }
 

@@ -10,17 +10,23 @@
 //! Ops touch the store once per distinct key per batch and keep decoded hot entries in a cache of their own, which they
 //! write back at barriers and when it is full.
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[cfg(test)]
 pub mod conformance;
 pub mod disk;
 pub mod memory;
 pub mod part;
+pub mod parts;
 pub mod rocks;
 mod tracking;
 
+use bytes::Bytes;
 use millstream_api::id::KeyGroup;
 use serde::{Deserialize, Serialize};
+
+use crate::exchange::Wake;
+use parts::{Parts, Wanted};
 
 /// Puts (some) and deletes (none), applied in order.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -65,16 +71,20 @@ fn group_of(key: &[u8]) -> Result<KeyGroup, Error> {
     }
 }
 
+/// Refuses a key that does not belong to the group it is imported into.
+fn check_group(group: KeyGroup, key: &[u8]) -> Result<(), Error> {
+    match group_of(key)? {
+        found if found == group => Ok(()),
+        found => Err(Error::Backend {
+            attempt: "import a key group",
+            reason: format!("an entry belongs to group {found}, not to {group}"),
+        }),
+    }
+}
+
 /// Refuses entries that do not belong to the group they are imported into.
 fn check_import(group: KeyGroup, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
-    for (key, _) in entries {
-        let found = group_of(key)?;
-        if found != group {
-            let reason = format!("an entry belongs to group {found}, not to {group}");
-            return Err(Error::Backend { attempt: "import a key group", reason });
-        }
-    }
-    Ok(())
+    entries.iter().try_for_each(|(key, _)| check_group(group, key))
 }
 
 /// Keyed state of one task. Two implementations (memory, RocksDB) pass one conformance suite.
@@ -120,6 +130,21 @@ pub trait Store: Send {
     /// Loads entries of one group, which is empty before the first of possibly several calls. Keys ascend over all calls.
     fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error>;
 
+    /// Takes in a part of a key group that comes from elsewhere, while everything else goes on: `wake` is told when there is less to
+    /// be taken in than before. Of each place (`from`), the entries of a group come in order and one group after the other, and
+    /// changes to them behind all of them. A group has nothing before. What has been given can be read once `settle` says so, and
+    /// nothing else is said of it before.
+    fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error>;
+
+    /// Bytes given to `take_in` that wait.
+    fn waiting_bytes(&self) -> usize;
+
+    /// Everything has been given. Whether all of it can be read; if not, the wake will tell.
+    fn settle(&mut self) -> Result<bool, Error>;
+
+    /// Nothing more is taken in. What has been is removed by `drop_group`.
+    fn forsake(&mut self);
+
     /// Removes a group. When it returns, the group can be imported again.
     fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error>;
 
@@ -131,6 +156,22 @@ pub trait Store: Send {
 
     /// Reads and writes so far (keys asked for, keys written).
     fn operations(&self) -> Operations;
+}
+
+/// What is taken in, as [`part`] writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// Entries of a group.
+    Entries(KeyGroup, Bytes),
+    /// Changes to groups whose entries have all been given.
+    Changes(Bytes),
+}
+
+impl Arrival {
+    fn bytes(&self) -> usize {
+        let (Self::Entries(_, bytes) | Self::Changes(bytes)) = self;
+        bytes.len()
+    }
 }
 
 /// Counts of keys, for metrics and benchmarks.
@@ -151,6 +192,10 @@ pub trait Snapshot: Send {
         from: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error>;
+
+    /// The content of some groups as parts, read ahead where that costs the caller nothing. `wake` is told when a part is there after
+    /// there was none.
+    fn into_parts(self: Box<Self>, wanted: Wanted, wake: Arc<dyn Wake>) -> Result<Box<dyn Parts>, Error>;
 }
 
 /// Files of a cut.

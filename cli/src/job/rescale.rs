@@ -137,7 +137,8 @@ fn plan_text(plan: &RescaleStatus) -> String {
     )
 }
 
-fn progress_text(rescale: &RescaleStatus) -> String {
+/// Where a rescale is, on one line.
+pub fn progress_text(rescale: &RescaleStatus) -> String {
     let mut text = format!("rescale {}  {}", rescale.id, rescale.state.name());
     if let Some(batches) = rescale.batches {
         text.push_str(&format!("  batch {} of {batches}", (rescale.batches_done + 1).min(batches)));

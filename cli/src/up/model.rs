@@ -75,7 +75,7 @@ impl Model {
                 self.decisions.push_front((**decision).clone());
                 self.decisions.truncate(DECISIONS_MAX);
             }
-            Event::Rescale(rescale) => self.rescale = Some(rescale.clone()),
+            Event::Rescale(rescale) | Event::Rescaling(rescale) => self.rescale = Some(rescale.clone()),
             Event::Checkpoint(checkpoint) => self.checkpoint = Some(checkpoint.clone()),
             Event::End(_) => self.ended = true,
         }

@@ -21,6 +21,8 @@ pub struct Memory {
     /// A rescale was asked for at this generation; no other before that has passed.
     pub(super) rescaling: Option<(Generation, i64)>,
     pub(super) epoch: Option<Epoch>,
+    /// The rescale under way as it was reported last, with its batches done.
+    pub(super) progress: Option<(u64, u32)>,
     /// Newest rescale that was reported as finished.
     pub(super) rescale_id: Option<u64>,
     /// Rescales that have to prove themselves.

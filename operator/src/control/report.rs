@@ -22,6 +22,8 @@ pub enum Event {
     Sample(JobSample),
     /// What was decided; in mode advise it stays at that.
     Decision(Box<Decision>),
+    /// A rescale is under way; each time more of it is done.
+    Rescaling(RescaleStatus),
     /// A rescale has finished.
     Rescale(RescaleStatus),
     /// A checkpoint is complete.
@@ -107,6 +109,7 @@ impl Report {
             Event::Sample(sample) => ("sample", json!(sample)),
             Event::Decision(decision) => ("decision", json!(decision)),
             Event::Rescale(rescale) => ("rescale", json!(rescale)),
+            Event::Rescaling(rescale) => ("rescaling", json!(rescale)),
             Event::Checkpoint(checkpoint) => ("checkpoint", json!(checkpoint)),
             Event::End(end) => ("end", json!(end)),
         };

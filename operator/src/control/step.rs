@@ -71,7 +71,7 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
     actions
 }
 
-/// Checkpoints and rescales that have finished since the last turn.
+/// Checkpoints and rescales that have finished since the last turn, and how far a rescale has come.
 fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory, now_ms: i64) -> Vec<Event> {
     let mut events = Vec::new();
     if let Some(checkpoint) = &job.checkpoint
@@ -95,6 +95,12 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory, now_ms: i64) 
             memory.probation.ended(now_ms, rescale.state == RescaleState::Done);
             events.push(Event::Rescale(rescale.clone()));
         }
+    }
+    let running = observed.rescales.first().filter(|rescale| !rescale.state.is_final());
+    let progress = running.map(|rescale| (rescale.id, rescale.batches_done));
+    if memory.progress != progress {
+        memory.progress = progress;
+        events.extend(running.cloned().map(Event::Rescaling));
     }
     events
 }

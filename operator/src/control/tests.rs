@@ -212,6 +212,7 @@ fn kinds(actions: &[Action]) -> Vec<String> {
         Action::Rescale(request) => format!("rescale {}", request.stages["work"]),
         Action::Report(report) => match &report.event {
             Event::Decision(decision) => format!("decision {} -> {}", decision.from, decision.to),
+            Event::Rescaling(rescale) => format!("rescaling, {} batches done", rescale.batches_done),
             Event::Rescale(rescale) => format!("rescaled {}", rescale.to["work"]),
             Event::Checkpoint(checkpoint) => format!("checkpoint {}", checkpoint.epoch),
             Event::Sample(_) => String::new(),
@@ -219,6 +220,20 @@ fn kinds(actions: &[Action]) -> Vec<String> {
         },
     };
     actions.iter().map(name).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn a_rescale_under_way_is_reported_when_it_has_come_further() {
+    let mut world = World::new("Auto");
+    world.turns(5);
+    let mut at = |batches_done, state| {
+        let (id, to) = (9, [("work".to_owned(), 1)].into());
+        world.observed.rescales = vec![RescaleStatus { id, to, batches_done, state, ..RescaleStatus::default() }];
+        kinds(&world.turns(2))
+    };
+    assert_eq!(at(0, RescaleState::Running), ["rescaling, 0 batches done"]);
+    assert_eq!(at(3, RescaleState::Running), ["rescaling, 3 batches done"]);
+    assert_eq!(at(4, RescaleState::Done), ["rescaled 1"]);
 }
 
 #[test]

@@ -77,6 +77,7 @@ impl Channel {
     /// moves is awaited, so that nothing is withheld from its channels.
     fn due(&mut self, withheld: usize, window: usize) -> Option<(Arc<dyn Grant>, usize)> {
         let withheld = if self.inlet.0.is_transfer() { 0 } else { withheld };
+        let window = self.inlet.0.window_bytes(window);
         let bytes = self.owed_bytes.saturating_sub(withheld);
         let worth = self.grant_bytes.min((window - withheld) / 4).max(1);
         let grant = self.grant.clone().filter(|_| bytes >= worth)?;
@@ -308,9 +309,10 @@ impl Gate {
             }
             let State { channels, turns, len, .. } = &mut *state;
             let receiving = &mut channels[channel];
-            if bytes > 0 && receiving.queued_bytes >= self.window_bytes {
-                let (channel, queued) = (receiving.inlet.0, receiving.queued_bytes);
-                return Err(Error::Overrun { channel, queued, window: self.window_bytes });
+            let (id, queued) = (receiving.inlet.0, receiving.queued_bytes);
+            let window = id.window_bytes(self.window_bytes);
+            if bytes > 0 && queued >= window {
+                return Err(Error::Overrun { channel: id, queued, window });
             }
             receiving.queue.push_back((element, bytes));
             receiving.queued_bytes += bytes;

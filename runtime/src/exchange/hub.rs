@@ -132,7 +132,7 @@ impl Hub {
         if state.credits.contains_key(&id) {
             return Err(Error::DuplicateChannel(id));
         }
-        let credit = Credit::new(self.window_bytes, wake);
+        let credit = Credit::new(id.window_bytes(self.window_bytes), wake);
         state.credits.insert(id, Arc::clone(&credit));
         Ok(Outlet::remote(id, link, credit))
     }
@@ -204,7 +204,7 @@ impl Hub {
             None => {
                 let link = links.get(from).cloned().ok_or_else(|| Error::NoSuchPeer(from.to_owned()))?;
                 let grant = Arc::new(RemoteGrant { channel: id, link });
-                receiving.gate.connect(id, grant, self.window_bytes / GRANT_PART)?;
+                receiving.gate.connect(id, grant, id.window_bytes(self.window_bytes) / GRANT_PART)?;
                 receiving.from = Some(from.to_owned());
             }
         }

@@ -63,7 +63,7 @@ enum Target {
 impl Outlet {
     /// A channel to a gate in the same process: elements are handed over, not copied.
     pub fn local(id: ChannelId, gate: Arc<Gate>, wake: Arc<dyn Wake>) -> Result<Self, Error> {
-        let credit = Credit::new(gate.window_bytes(), wake);
+        let credit = Credit::new(id.window_bytes(gate.window_bytes()), wake);
         let channel = gate.connect(id, Arc::clone(&credit) as Arc<dyn Grant>, 0)?;
         Ok(Self { id, credit, target: Target::Local { gate, channel } })
     }

@@ -8,6 +8,7 @@ use millstream_api::id::KeyGroup;
 use super::disk::Disk;
 use super::{Backend, Changes, Cut, Snapshot, Store, prefix};
 
+mod moves;
 mod random;
 
 pub use random::check_random;
@@ -75,6 +76,8 @@ pub fn check(backend: &dyn Backend, disk: &dyn Disk, folder: &Path) {
     exports_pause_and_go_on(backend, &folder.join("pauses"));
     changes_complete_a_snapshot(backend, &folder.join("changes"));
     groups_move_and_come_back(backend, &folder.join("moves"));
+    moves::groups_come_while_stores_are_used(backend, &folder.join("moves-live"));
+    moves::groups_that_do_not_come_are_gone(backend, &folder.join("moves-given-up"));
     sizes_follow_content(backend, &folder.join("sizes"));
     mistakes_are_refused(backend, &folder.join("mistakes"));
 }

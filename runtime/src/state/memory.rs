@@ -8,8 +8,13 @@ use std::sync::Arc;
 use millstream_api::id::KeyGroup;
 
 use super::disk::{Disk, RealDisk};
+use super::parts::{OnDemand, Parts, Wanted};
 use super::tracking::Tracker;
-use super::{Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_import, group_of, group_range};
+use super::{
+    Arrival, Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_group, check_import, group_of,
+    group_range, part,
+};
+use crate::exchange::Wake;
 
 mod file;
 
@@ -184,6 +189,26 @@ impl Store for MemoryStore {
         self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect())
     }
 
+    fn take_in(&mut self, _from: u64, arrival: Arrival, _wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        match arrival {
+            Arrival::Changes(changes) => self.write(part::decode(&changes)?),
+            Arrival::Entries(group, entries) => {
+                part::entries(&entries).try_for_each(|entry| check_group(group, entry?.0))?;
+                self.write(part::decode(&entries)?)
+            }
+        }
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
+
+    fn settle(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn forsake(&mut self) {}
+
     fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
         let (from, to) = group_range(group)?;
         self.note_range(&from, &to)?;
@@ -219,6 +244,10 @@ impl Snapshot for MemorySnapshot {
         let from = from.map_or(first.clone(), |from| first.max(from.to_vec()));
         scan(&self.groups, &from, Some(&end), visit);
         Ok(())
+    }
+
+    fn into_parts(self: Box<Self>, wanted: Wanted, _wake: Arc<dyn Wake>) -> Result<Box<dyn Parts>, Error> {
+        Ok(Box::new(OnDemand::new(self, wanted)))
     }
 }
 

@@ -46,22 +46,39 @@ impl Builder {
     }
 }
 
-/// The entries of a part, in the order they were pushed.
-pub fn decode(entries: &Bytes) -> Result<Changes, Error> {
+/// The entries of a part, in the order they were pushed: key, and value or none for one to remove.
+pub fn entries(part: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, Error>> {
+    let mut rest = part;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let entry = entry(&mut rest);
+        if entry.is_err() {
+            rest = &[];
+        }
+        Some(entry)
+    })
+}
+
+/// The same, copied.
+pub fn decode(part: &[u8]) -> Result<Changes, Error> {
+    entries(part).map(|entry| entry.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))).collect()
+}
+
+/// Key, and value or none for an entry that is no more.
+type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
+
+fn entry<'a>(rest: &mut &'a [u8]) -> Result<Entry<'a>, Error> {
     let malformed = |reason: &str| Error::Backend { attempt: "read a part of a key group", reason: reason.to_owned() };
-    let mut rest: &[u8] = entries;
-    let mut changes = Changes::new();
-    while !rest.is_empty() {
-        let key_bytes = get_number(&mut rest).ok_or_else(|| malformed("it has a length without an end"))?;
-        let value_bytes = get_number(&mut rest).ok_or_else(|| malformed("it has a length without an end"))?;
-        let key = get_bytes(&mut rest, key_bytes).ok_or_else(|| malformed("a key ends behind it"))?;
-        let value = match value_bytes.checked_sub(1) {
-            Some(bytes) => Some(get_bytes(&mut rest, bytes).ok_or_else(|| malformed("a value ends behind it"))?),
-            None => None,
-        };
-        changes.push((key, value));
-    }
-    Ok(changes)
+    let key_bytes = get_number(rest).ok_or_else(|| malformed("it has a length without an end"))?;
+    let value_bytes = get_number(rest).ok_or_else(|| malformed("it has a length without an end"))?;
+    let key = get_bytes(rest, key_bytes).ok_or_else(|| malformed("a key ends behind it"))?;
+    let value = match value_bytes.checked_sub(1) {
+        Some(bytes) => Some(get_bytes(rest, bytes).ok_or_else(|| malformed("a value ends behind it"))?),
+        None => None,
+    };
+    Ok((key, value))
 }
 
 fn get_number(rest: &mut &[u8]) -> Option<u64> {
@@ -81,10 +98,10 @@ fn get_number(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn get_bytes(rest: &mut &[u8], count: u64) -> Option<Vec<u8>> {
+fn get_bytes<'a>(rest: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
     let (head, tail) = rest.split_at_checked(usize::try_from(count).ok()?)?;
     *rest = tail;
-    Some(head.to_vec())
+    Some(head)
 }
 
 #[cfg(test)]
@@ -106,12 +123,12 @@ mod tests {
     fn an_empty_value_is_not_a_removal() {
         let changes = vec![(vec![0, 1, 0, 0], Some(vec![])), (vec![], None), (vec![7; 300], Some(vec![1; 70_000]))];
         assert_eq!(decode(&encode(&changes)).unwrap(), changes);
-        assert_eq!(decode(&Bytes::new()).unwrap(), []);
+        assert_eq!(decode(&[]).unwrap(), []);
     }
 
     #[test]
     fn lengths_that_lie_are_errors() {
-        let reason = |bytes: &[u8]| decode(&Bytes::copy_from_slice(bytes)).unwrap_err().to_string();
+        let reason = |bytes: &[u8]| decode(bytes).unwrap_err().to_string();
         assert_eq!(reason(&[5, 0, 1]), "cannot read a part of a key group: a key ends behind it");
         assert_eq!(reason(&[1, 3, 1, 9]), "cannot read a part of a key group: a value ends behind it");
         assert_eq!(reason(&[1]), "cannot read a part of a key group: it has a length without an end");
@@ -135,7 +152,7 @@ mod tests {
             let whole = encode(&changes);
             prop_assert_eq!(&decode(&whole).unwrap(), &changes);
             prop_assert!(changes.len() > 1 || decode(&whole.slice(..whole.len() - 1)).is_err());
-            drop(decode(&Bytes::from(noise)));
+            drop(decode(&noise));
         }
     }
 }

@@ -10,6 +10,7 @@
 //! Together with `rocks/` this is the only place that names the `rocksdb` crate.
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_api::id::KeyGroup;
 use rocksdb::checkpoint::Checkpoint;
@@ -17,21 +18,28 @@ use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, propertie
 
 use super::tracking::Tracker;
 use super::{
-    Backend, Changes, Cut, CutFile, Error, KeyRange, Operations, Snapshot, Store, check_import, group_of, group_range,
+    Arrival, Backend, Changes, Cut, CutFile, Error, KeyRange, Operations, Snapshot, Store, check_import, group_of,
+    group_range,
 };
 
 mod bulk;
 mod files;
+mod intake;
 mod options;
 mod sizes;
 mod snapshot;
 
+use crate::exchange::Wake;
+use intake::Intake;
 pub use options::RocksOptions;
 use options::Shared;
 use sizes::Unflushed;
 
 /// Ranges of up to this many keys are removed key by key: every range tombstone in a memtable slows all later reads down.
 const TOMBSTONE_ABOVE_KEYS: usize = 4096;
+
+/// Of threads that move state: about a tenth of the time, when all processors are busy.
+const BACKGROUND_NICE: i32 = 10;
 
 /// Makes stores in RocksDB.
 pub struct RocksBackend {
@@ -76,7 +84,9 @@ struct RocksStore {
     unflushed: Unflushed,
     /// Shared with every living snapshot: SST files must not be dropped from under them.
     snapshots: Arc<()>,
-    imports: u64,
+    /// Number of the next file to import.
+    imports: Arc<AtomicU64>,
+    intake: Option<Intake>,
 }
 
 impl RocksStore {
@@ -92,7 +102,8 @@ impl RocksStore {
             operations: Operations::default(),
             unflushed: Unflushed::default(),
             snapshots: Arc::new(()),
-            imports: 0,
+            imports: Arc::default(),
+            intake: None,
         }
     }
 
@@ -209,8 +220,34 @@ impl Store for RocksStore {
             return self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect());
         }
         self.operations.writes += entries.len() as u64;
-        self.imports += 1;
-        bulk::ingest(&self.db, self.imports, &entries)
+        bulk::ingest(&self.db, self.imports.fetch_add(1, Ordering::Relaxed), &entries)
+    }
+
+    fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        let begin = || Intake::begin(Arc::clone(&self.db), Arc::clone(&self.imports), Arc::clone(wake));
+        let intake = match self.intake.take() {
+            Some(intake) => intake,
+            None => begin()?,
+        };
+        self.intake.insert(intake).take(from, arrival)
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.intake.as_ref().map_or(0, Intake::waiting_bytes)
+    }
+
+    fn settle(&mut self) -> Result<bool, Error> {
+        let Some(intake) = &mut self.intake else { return Ok(true) };
+        let settled = intake.settle()?;
+        if settled {
+            self.operations.writes += intake.entries();
+            self.intake = None;
+        }
+        Ok(settled)
+    }
+
+    fn forsake(&mut self) {
+        self.intake = None;
     }
 
     fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
@@ -246,6 +283,12 @@ impl Store for RocksStore {
 fn entry_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
     // Ten bytes cover tag and lengths in a write batch.
     key.len() + value.map_or(0, <[u8]>::len) + 10
+}
+
+/// Makes the present thread one that works when others leave time: what it does is not waited for by any row.
+fn background() {
+    // Where it is not allowed, the thread is like the others.
+    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
 }
 
 fn memtable_bytes(db: &DB) -> u64 {

@@ -15,7 +15,7 @@ use super::output::Output;
 use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
 use crate::clock::Clock;
-use crate::exchange::{Gate, Outlet};
+use crate::exchange::{Gate, Outlet, Wake};
 use crate::source::Source;
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
@@ -83,6 +83,8 @@ pub struct Parts {
     pub held_bytes_max: usize,
     /// It has joined a running generation: it has nothing to read yet.
     pub joins: bool,
+    /// Makes it step again.
+    pub wake: Arc<dyn Wake>,
     /// Its counters.
     pub gauge: Arc<Gauge>,
     /// Time.
@@ -188,6 +190,7 @@ impl Task {
             return Ok(Step::Stopped);
         }
         let shipped = self.ship()?;
+        self.pace_intake();
         let step = self.go_on(now_us)?;
         // There may be more to ship.
         Ok(if shipped { Step::Worked } else { step })
@@ -206,7 +209,7 @@ impl Task {
             return Ok(Step::Worked);
         }
         // Groups on their way go first: others wait for them.
-        if self.hand_over_if_due()? || self.replay()? {
+        if self.hand_over_if_due()? || self.welcome_if_due()? || self.replay()? {
             return Ok(Step::Worked);
         }
         if self.ending {

@@ -9,6 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, GraphType, Paragraph, Wrap};
 
 use super::text::{bytes, ceiling, cells, short, spark};
+use crate::job::rescale::progress_text;
 use crate::up::model::Model;
 use crate::up::summary::clock;
 
@@ -230,7 +231,7 @@ fn decision_log(model: &Model) -> Paragraph<'static> {
     let title = match &model.rescale {
         Some(rescale) => match rescale.duration_ms {
             Some(took) => format!(" decisions, last rescale took {:.1} s ", took as f64 / 1e3),
-            None => " decisions ".to_owned(),
+            None => format!(" decisions, {} ", progress_text(rescale)),
         },
         None => " decisions ".to_owned(),
     };

@@ -1,5 +1,6 @@
 use std::sync::atomic::Ordering;
 
+use super::super::TRANSFER_WINDOWS;
 use super::super::tests::{Wakes, Wire, channel, rows, schema, values};
 use super::*;
 use crate::batch::{Element, PartKind, StatePart};
@@ -142,15 +143,15 @@ fn state_crosses_on_credit() {
     let (hubs, wires, gate, _, _) = pair(2000);
     hubs[1].add_inlet(&gate, (ChannelId::transfer(1, 2), 0, schema())).unwrap();
     let outlet = hubs[0].outlet(ChannelId::transfer(1, 2), Some("b"), wake()).unwrap();
-    let entries = Bytes::from(vec![9; 3000]);
+    let entries = Bytes::from(vec![9; 17_000]);
     let part = StatePart { version: 4, group: 17, kind: PartKind::Changes, entries };
-    assert!(outlet.send(Element::State(part.clone())).unwrap() > 3000);
+    assert!(outlet.send(Element::State(part.clone())).unwrap() > 17_000);
     assert!(matches!(outlet.send(Element::State(part.clone())), Err(Error::NoCredit(_))));
     assert!(wires[0].carry("a", &hubs[1]));
     let Some((1, Element::State(got))) = gate.take() else { panic!("no state") };
     assert_eq!(got, part);
     assert!(wires[1].carry("b", &hubs[0]));
-    assert_eq!(outlet.credit(), 2000);
+    assert_eq!(outlet.credit(), 2000 * TRANSFER_WINDOWS as i64);
 }
 
 #[test]

@@ -13,9 +13,9 @@ use crate::worker::{Doors, Event, Failed, upload};
 /// Rows of groups on their way may take as many windows of a channel as this: some hundred milliseconds of a fast stream. A task that
 /// holds more reads no rows until the groups are there.
 const HELD_WINDOWS: usize = 32;
-/// State travels between tasks in parts of at most about this size: large enough for RocksDB to take one in as a file, small enough
-/// to be made and taken in between two batches.
-const PART_BYTES_MAX: usize = 1 << 20;
+/// State travels between tasks in parts of at most about this size: large enough to cost little each, small enough to be sent between
+/// two batches.
+const PART_BYTES_MAX: usize = 256 << 10;
 
 impl Deployment {
     /// Opens all output channels and makes the tasks. Every worker of the deployment is prepared.
@@ -55,6 +55,7 @@ impl Deployment {
             part_bytes: tuning.window_bytes.min(PART_BYTES_MAX),
             held_bytes_max: tuning.window_bytes.saturating_mul(HELD_WINDOWS),
             joins: self.joining.contains(&task),
+            wake: Arc::clone(&running.wake),
             gauge: Arc::clone(&running.gauge),
             clock: Arc::clone(&doors.clock),
             commands,

@@ -48,7 +48,7 @@ impl Task {
     pub(super) fn unblock(&self) {
         if let Input::Gate(gate) = &self.parts.input {
             gate.unblock_all();
-            for channel in self.inputs.blocked() {
+            for channel in self.inputs.blocked().chain(self.full_channels()) {
                 gate.block(channel);
             }
         }

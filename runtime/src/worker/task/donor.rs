@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use millstream_api::id::{KeyGroup, TaskId};
 
-use super::Task;
+use super::{Parts as TaskParts, Task};
 use crate::batch::{Element, PartKind, StatePart};
 use crate::exchange::Outlet;
+use crate::exchange::Wake;
 use crate::message::live::{HandOver, Step};
 use crate::stage::Flow;
+use crate::state::Store;
 use crate::state::part::Builder;
-use crate::state::{Snapshot, Store};
+use crate::state::parts::{Next, Parts, Wanted};
 use crate::worker::{Failed, TaskEvent};
 
 /// Values of changed keys are read this many at a time.
@@ -28,10 +30,10 @@ pub(super) struct Donor {
     phase: Phase,
     /// Routers have been told to switch.
     flipped: bool,
-    snapshot: Option<Box<dyn Snapshot>>,
-    /// Groups of the snapshot that have yet to be sent, and where the first of them goes on.
-    left: VecDeque<(TaskId, KeyGroup)>,
-    cursor: Option<Vec<u8>>,
+    /// What has yet to be sent of the snapshot.
+    snapshot: Option<Box<dyn Parts>>,
+    /// The next part of it, which waits for credit.
+    ready: Option<(TaskId, StatePart)>,
     /// Keys that have changed since and have yet to be sent.
     changed: VecDeque<(TaskId, KeyGroup, std::vec::IntoIter<Vec<u8>>)>,
     /// How often changes have been sent ahead.
@@ -61,8 +63,7 @@ impl Donor {
             phase: Phase::Copying,
             flipped: false,
             snapshot: None,
-            left: VecDeque::new(),
-            cursor: None,
+            ready: None,
             changed: VecDeque::new(),
             rounds: 0,
             parts: VecDeque::new(),
@@ -77,9 +78,9 @@ impl Donor {
     }
 
     /// The state as it is now will be sent, group by group.
-    fn send_snapshot(&mut self, store: &mut dyn Store) -> Result<(), Failed> {
-        self.snapshot = Some(store.snapshot()?);
-        self.left = self.gifts.iter().copied().collect();
+    fn send_snapshot(&mut self, store: &mut dyn Store, part_bytes: usize, wake: &Arc<dyn Wake>) -> Result<(), Failed> {
+        let groups = self.gifts.iter().map(|(_, group)| *group).collect();
+        self.snapshot = Some(store.snapshot()?.into_parts(Wanted { groups, part_bytes }, Arc::clone(wake))?);
         Ok(())
     }
 
@@ -123,26 +124,20 @@ impl Donor {
         StatePart { version: self.order.version, group, kind, entries: builder.finish() }
     }
 
-    /// The next part of the snapshot.
-    fn cut_part(&mut self, part_bytes: usize) -> Result<Option<(TaskId, StatePart)>, Failed> {
-        let (Some(snapshot), Some((to, group))) = (&self.snapshot, self.left.front().copied()) else { return Ok(None) };
-        let (mut builder, mut next) = (Builder::default(), None);
-        snapshot.export(group, self.cursor.as_deref(), &mut |key, value| {
-            if builder.bytes() >= part_bytes {
-                next = Some(key.to_vec());
-                return false;
+    /// Has the next part of the snapshot ready. Says whether there is one; if not, it comes later or there is none.
+    fn fetch(&mut self) -> Result<bool, Failed> {
+        while let (None, Some(snapshot)) = (&self.ready, &mut self.snapshot) {
+            match snapshot.next()? {
+                Next::Part(group, entries) => {
+                    let to = self.gifts.iter().find(|(_, gift)| *gift == group).map(|(to, _)| *to);
+                    let part = StatePart { version: self.order.version, group, kind: PartKind::Snapshot, entries };
+                    self.ready = to.map(|to| (to, part));
+                }
+                Next::Later => return Ok(false),
+                Next::End => self.snapshot = None,
             }
-            builder.push(key, Some(value));
-            true
-        })?;
-        self.cursor = next;
-        if self.cursor.is_none() {
-            self.left.pop_front();
         }
-        if self.left.is_empty() {
-            self.snapshot = None;
-        }
-        Ok(Some((to, self.part(group, PartKind::Snapshot, builder))))
+        Ok(self.ready.is_some())
     }
 
     /// Sends at most one part, to a receiver that has credit for it.
@@ -152,13 +147,16 @@ impl Donor {
         store: &mut dyn Store,
         part_bytes: usize,
     ) -> Result<bool, Failed> {
-        let snapshot = self.left.front().map(|(to, _)| *to);
+        if !self.fetch()? && self.snapshot.is_some() {
+            return Ok(false);
+        }
+        let snapshot = self.ready.as_ref().map(|(to, _)| *to);
         let changes = self.changed.front().map(|(to, _, _)| *to);
         let to = snapshot.or(changes).or_else(|| self.parts.front().map(|(to, _)| *to));
         let Some(outlet) = to.and_then(|to| outlets.get(&to)).filter(|outlet| outlet.credit() > 0) else {
             return Ok(false);
         };
-        let mut part = self.cut_part(part_bytes)?;
+        let mut part = self.ready.take();
         if part.is_none() {
             part = self.cut_changes(store, part_bytes)?;
         }
@@ -172,7 +170,7 @@ impl Donor {
     }
 
     fn is_through(&self) -> bool {
-        self.left.is_empty() && self.changed.is_empty() && self.parts.is_empty()
+        self.ready.is_none() && self.snapshot.is_none() && self.changed.is_empty() && self.parts.is_empty()
     }
 }
 
@@ -191,7 +189,7 @@ impl Task {
             for group in groups {
                 self.parts.store.track(group)?;
             }
-            donor.send_snapshot(self.parts.store.as_mut())?;
+            donor.send_snapshot(self.parts.store.as_mut(), self.parts.part_bytes, &self.parts.wake)?;
         }
         self.donor = Some(donor);
         Ok(())
@@ -284,12 +282,13 @@ impl Task {
         self.run(|chain, env| chain.disown(&groups, env).map(|()| Flow::Done))?;
         self.parts.output.control(&Element::Closing { version, receivers: Arc::from(receivers.clone()) })?;
         self.own(self.parts.groups.iter().copied().filter(|group| groups.binary_search(group).is_err()).collect());
-        let store = self.parts.store.as_mut();
+        let TaskParts { store, part_bytes, wake, .. } = &mut self.parts;
+        let store = store.as_mut();
         if let Some(donor) = &mut self.donor {
             if donor.order.ahead {
                 donor.send_changes(store, false)?;
             } else {
-                donor.send_snapshot(store)?;
+                donor.send_snapshot(store, *part_bytes, wake)?;
             }
             let last =
                 |to| (to, StatePart { version, group: 0, kind: PartKind::Last, entries: Builder::default().finish() });

@@ -12,10 +12,13 @@ use crate::batch::{Batch, Element, PartKind, StatePart};
 use crate::message::live::{self, HandOver};
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
-use crate::state::part;
+use crate::state::Arrival;
 use crate::worker::Failed;
 use crate::worker::inputs::{Inputs, Progress};
 use crate::worker::meter::Activity;
+
+/// So many parts may wait for the store to take them in.
+const PARTS_WAITING: usize = 8;
 
 /// The receiver's side of a hand-over.
 pub(super) struct Receiver {
@@ -27,6 +30,8 @@ pub(super) struct Receiver {
     donors: Arc<[TaskId]>,
     /// Donors that have more to send.
     sending: BTreeSet<TaskId>,
+    /// The store has as much to take in as it may.
+    full: bool,
     /// What the channels have said to the groups.
     inputs: Inputs,
     /// Channels whose marker has not come yet.
@@ -66,6 +71,7 @@ impl Receiver {
             arrived: BTreeSet::new(),
             donors: sending.iter().copied().collect(),
             sending,
+            full: false,
             inputs: inputs.for_arrivals(),
             unmarked: inputs.live().collect(),
             asleep: BTreeSet::new(),
@@ -125,9 +131,11 @@ impl Task {
     /// They will not. What has come of them goes.
     pub(super) fn stop_awaiting(&mut self, version: u64) -> Result<(), Failed> {
         let Some(receiver) = self.receiver.take_if(|receiver| receiver.order.version == version) else { return Ok(()) };
+        self.parts.store.forsake();
         for group in receiver.arrived {
             self.parts.store.drop_group(group)?;
         }
+        self.unblock();
         self.end_of_input()
     }
 
@@ -170,25 +178,33 @@ impl Task {
         let Some(receiver) = self.receiver.as_mut().filter(|receiver| receiver.order.version == state.version) else {
             return Ok(()); // Of a hand-over that was given up.
         };
-        let store = &mut self.parts.store;
-        match state.kind {
-            PartKind::Snapshot => {
-                receiver.arrived.insert(state.group);
-                let entries = part::decode(&state.entries)?.into_iter();
-                store.import(state.group, entries.filter_map(|(key, value)| Some((key, value?))).collect())?;
-            }
-            PartKind::Changes => {
-                receiver.arrived.insert(state.group);
-                store.write(part::decode(&state.entries)?)?;
-            }
+        let arrival = match state.kind {
+            PartKind::Snapshot => Arrival::Entries(state.group, state.entries),
+            PartKind::Changes => Arrival::Changes(state.entries),
             PartKind::Last => {
                 receiver.sending.retain(|donor| Some(*donor) != from);
-                if receiver.sending.is_empty() {
-                    return self.welcome();
-                }
+                return Ok(());
             }
-        }
+        };
+        receiver.arrived.insert(state.group);
+        self.parts.store.take_in(from.unwrap_or_default().into(), arrival, &self.parts.wake)?;
+        self.pace_intake();
         Ok(())
+    }
+
+    /// Reads no more parts while the store has enough of them to take in.
+    pub(super) fn pace_intake(&mut self) {
+        let Some(receiver) = &mut self.receiver else { return };
+        let full = self.parts.store.waiting_bytes() >= self.parts.part_bytes.saturating_mul(PARTS_WAITING);
+        if std::mem::replace(&mut receiver.full, full) != full {
+            self.unblock();
+        }
+    }
+
+    /// Channels that are not read since the store has enough of their parts.
+    pub(super) fn full_channels(&self) -> impl Iterator<Item = usize> {
+        let full = self.receiver.as_ref().is_some_and(|receiver| receiver.full);
+        self.donors.keys().copied().filter(move |_| full)
     }
 
     /// Whether as much is held as may be. Then nothing but state is read until the groups are here, which depends on nothing that
@@ -208,9 +224,13 @@ impl Task {
         Ok(self.wait(activity, until_us))
     }
 
-    /// All of the groups is here: what was held can be replayed.
-    fn welcome(&mut self) -> Result<(), Failed> {
-        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+    /// When all of the groups is here, what was held can be replayed. Says whether they have just come.
+    pub(super) fn welcome_if_due(&mut self) -> Result<bool, Failed> {
+        let is_due = |receiver: &&mut Receiver| receiver.sending.is_empty() && receiver.guest.is_none();
+        let Some(receiver) = self.receiver.as_mut().filter(is_due) else { return Ok(false) };
+        if !self.parts.store.settle()? {
+            return Ok(false);
+        }
         let mut chain = (self.parts.make_chain)()?;
         let mut output = Vec::new();
         let mut env = Env { store: self.parts.store.as_mut(), groups: &receiver.groups, output: &mut output };
@@ -218,7 +238,8 @@ impl Task {
         let (version, donors) = (receiver.order.version, Arc::clone(&receiver.donors));
         let _span = tracing::debug_span!("welcome key groups", task = self.parts.task, version).entered();
         receiver.guest = Some(Guest { chain, flowing: false });
-        self.parts.output.control(&Element::Opening { version, donors, watermark_ms: i64::MIN })
+        self.parts.output.control(&Element::Opening { version, donors, watermark_ms: i64::MIN })?;
+        Ok(true)
     }
 
     /// Whether what is said downstream about event time must wait: it would not hold for the groups.

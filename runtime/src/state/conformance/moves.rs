@@ -1,0 +1,132 @@
+//! Groups on their way from store to store while both are used.
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_api::id::KeyGroup;
+
+use super::{Content, changes, content, key, of_group, put};
+use crate::exchange::Wake;
+use crate::state::part::Builder;
+use crate::state::parts::{Next, Wanted};
+use crate::state::{Arrival, Backend, Changes, Store};
+
+const PART_BYTES: usize = 64 << 10;
+
+fn wake() -> Arc<dyn Wake> {
+    Arc::new(std::thread::current())
+}
+
+/// The parts of these groups. Meanwhile, the store is written to.
+fn parts(store: &mut dyn Store, groups: &[KeyGroup]) -> Vec<(KeyGroup, Bytes)> {
+    let wanted = Wanted { groups: groups.to_vec(), part_bytes: PART_BYTES };
+    let mut parts = store.snapshot().unwrap().into_parts(wanted, wake()).unwrap();
+    let mut all: Vec<(KeyGroup, Bytes)> = Vec::new();
+    loop {
+        match parts.next().unwrap() {
+            Next::Part(group, part) => {
+                assert!(part.len() < PART_BYTES + 4096 && groups.contains(&group), "{} of {group}", part.len());
+                all.push((group, part));
+                groups.iter().for_each(|group| put(store, *group, &[("meanwhile", &format!("{}", all.len()))]));
+            }
+            Next::Later => std::thread::park(),
+            Next::End => return all,
+        }
+    }
+}
+
+fn encoded(changes: &Changes) -> Bytes {
+    let mut builder = Builder::new();
+    changes.iter().for_each(|(key, value)| builder.push(key, value.as_deref()));
+    builder.finish()
+}
+
+fn settle(store: &mut dyn Store) {
+    while !store.settle().unwrap() {
+        std::thread::park();
+    }
+    assert_eq!(store.waiting_bytes(), 0);
+}
+
+/// Groups large and small, from two places at once, with changes behind them, into a store that goes on with another group whose number
+/// is in between.
+pub(super) fn groups_come_while_stores_are_used(backend: &dyn Backend, folder: &Path) {
+    let value = "x".repeat(500);
+    let names: Vec<String> = (0..5000).map(|number| format!("{number:05}")).collect();
+    let large: Vec<_> = names.iter().map(|name| (name.as_str(), value.as_str())).collect();
+    let mut homes: Vec<_> =
+        ["one", "two"].map(|name| backend.create(&folder.join(name)).unwrap()).into_iter().collect();
+    let groups: [&[KeyGroup]; 2] = [&[1, 2, 6], &[3, 7]];
+    put(&mut *homes[0], 1, &large);
+    put(&mut *homes[0], 2, &large[..3]);
+    put(&mut *homes[0], 6, &large);
+    put(&mut *homes[1], 3, &large);
+    let mut away = backend.create(&folder.join("away")).unwrap();
+    put(&mut *away, 4, &[("own", "0")]);
+    let mut expected = Content::new();
+    let mut arriving = Vec::new();
+    for (from, (home, groups)) in homes.iter_mut().zip(groups).enumerate() {
+        groups.iter().for_each(|group| home.track(*group).unwrap());
+        arriving.extend(parts(&mut **home, groups).into_iter().enumerate().map(|(at, part)| (at, from as u64, part)));
+    }
+    arriving.sort_by_key(|(at, from, _)| (*at, *from));
+    for (at, from, (group, entries)) in arriving {
+        away.take_in(from, Arrival::Entries(group, entries), &wake()).unwrap();
+        put(&mut *away, 4, &[("own", &at.to_string())]);
+        assert_eq!(away.get(&key(4, "own")).unwrap(), Some(at.to_string().into_bytes()));
+    }
+    for (from, (home, groups)) in homes.iter_mut().zip(groups).enumerate() {
+        home.write(vec![(key(groups[0], "00007"), None), (key(groups[0], "00008"), Some(b"late".to_vec()))]).unwrap();
+        for group in groups {
+            let changes = changes(&mut **home, *group);
+            away.take_in(from as u64, Arrival::Changes(encoded(&changes)), &wake()).unwrap();
+            expected.extend(of_group(&content(&mut **home), *group));
+        }
+    }
+    settle(&mut *away);
+    expected.extend(of_group(&content(&mut *away), 4));
+    assert!(content(&mut *away) == expected, "{} entries", expected.len());
+    away.cut(&folder.join("cut")).unwrap();
+    let mut opened = backend.open(&folder.join("opened"), &folder.join("cut")).unwrap();
+    assert!(content(&mut *opened) == expected);
+}
+
+/// What was to come and does not leaves nothing behind, and can come anew.
+pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &Path) {
+    let value = "x".repeat(500);
+    let names: Vec<String> = (0..5000).map(|number| format!("{number:05}")).collect();
+    let large: Vec<_> = names.iter().map(|name| (name.as_str(), value.as_str())).collect();
+    let mut home = backend.create(&folder.join("home")).unwrap();
+    let mut away = backend.create(&folder.join("away")).unwrap();
+    put(&mut *home, 1, &large);
+    put(&mut *home, 2, &large[..3]);
+    let parts = parts(&mut *home, &[1, 2]);
+    for count in [3, parts.len() - 1, parts.len()] {
+        for (group, entries) in &parts[..count] {
+            away.take_in(0, Arrival::Entries(*group, entries.clone()), &wake()).unwrap();
+        }
+        away.forsake();
+        assert_eq!(away.waiting_bytes(), 0);
+        [1, 2].iter().for_each(|group| away.drop_group(*group).unwrap());
+        assert_eq!(content(&mut *away), Content::new(), "after {count} parts");
+    }
+    for (group, entries) in &parts {
+        away.take_in(0, Arrival::Entries(*group, entries.clone()), &wake()).unwrap();
+    }
+    settle(&mut *away);
+    let mut found = content(&mut *away);
+    found.remove(&key(2, "meanwhile"));
+    assert_eq!(found.len(), large.len() + 3, "as of the snapshot");
+    // A part that is not what it says is refused, at the latest in the end.
+    let wrong = encoded(&vec![(key(9, "a"), Some(Vec::new()))]);
+    let refused = away.take_in(0, Arrival::Entries(8, wrong), &wake());
+    let refused = refused.and_then(|()| {
+        loop {
+            match away.settle() {
+                Ok(false) => std::thread::park(),
+                other => break other.map(|_| ()),
+            }
+        }
+    });
+    assert!(refused.unwrap_err().to_string().contains("belongs to group 9, not to 8"));
+}

@@ -1,0 +1,265 @@
+//! Key groups that come from elsewhere, written as tables of their own and taken into the database as files, on a thread of its
+//! own: what reads and writes the database meanwhile waits for none of it but the moment in which files become part of it.
+//!
+//! A table holds one group: its range has no key of another, so that it goes below everything that is there, and no write that is
+//! still in memory has to become a file before it. Groups too small for a table are written like other changes.
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use millstream_api::id::KeyGroup;
+use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter, WriteBatch, WriteOptions};
+
+use super::{Error, backend, background, options};
+use crate::exchange::Wake;
+use crate::state::{Arrival, check_group, part};
+
+/// Groups with fewer bytes are written like any other change.
+const TABLE_FROM_BYTES: usize = 1 << 20;
+/// Tables become part of the database when they have so many bytes together: each time its writers wait until it is on disk.
+const INGEST_FROM_BYTES: usize = 64 << 20;
+
+enum Order {
+    Take(u64, Arrival),
+    Settle,
+}
+
+/// The end of the store's owner.
+pub(super) struct Intake {
+    orders: Option<Sender<Order>>,
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+    settling: bool,
+}
+
+/// What both ends know.
+struct State {
+    /// Given and not taken in yet.
+    waiting_bytes: AtomicUsize,
+    entries: AtomicU64,
+    settled: AtomicBool,
+    forsaken: AtomicBool,
+    failure: Mutex<Option<Error>>,
+    wake: Arc<dyn Wake>,
+}
+
+impl Intake {
+    /// `numbers` are those of files, never given twice for one database.
+    pub(super) fn begin(db: Arc<DB>, numbers: Arc<AtomicU64>, wake: Arc<dyn Wake>) -> Result<Self, Error> {
+        let state = Arc::new(State {
+            waiting_bytes: AtomicUsize::new(0),
+            entries: AtomicU64::new(0),
+            settled: AtomicBool::new(false),
+            forsaken: AtomicBool::new(false),
+            failure: Mutex::default(),
+            wake,
+        });
+        let (orders, incoming) = channel();
+        let shared = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("state-intake".to_owned())
+            .spawn(move || serve(&db, &numbers, &shared, &incoming))
+            .map_err(|error| Error::Backend { attempt: "start to take key groups in", reason: error.to_string() })?;
+        Ok(Self { orders: Some(orders), state, thread: Some(thread), settling: false })
+    }
+
+    /// Queues a part. How many may wait is up to the caller.
+    pub(super) fn take(&self, from: u64, arrival: Arrival) -> Result<(), Error> {
+        self.check()?;
+        self.state.waiting_bytes.fetch_add(arrival.bytes(), Ordering::AcqRel);
+        self.send(Order::Take(from, arrival))
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.state.waiting_bytes.load(Ordering::Acquire)
+    }
+
+    /// Entries taken in so far.
+    pub(super) fn entries(&self) -> u64 {
+        self.state.entries.load(Ordering::Acquire)
+    }
+
+    /// Ends it. Whether everything is in the database.
+    pub(super) fn settle(&mut self) -> Result<bool, Error> {
+        self.check()?;
+        if !self.settling {
+            self.settling = true;
+            self.send(Order::Settle)?;
+        }
+        Ok(self.state.settled.load(Ordering::Acquire))
+    }
+
+    fn send(&self, order: Order) -> Result<(), Error> {
+        let gone =
+            || Error::Backend { attempt: "take key groups in", reason: "the thread for it has ended".to_owned() };
+        let Some(orders) = &self.orders else { return Err(gone()) };
+        orders.send(order).or_else(|_| {
+            self.check()?;
+            Err(gone())
+        })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.state.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Intake {
+    /// What has not been taken in is forgotten.
+    fn drop(&mut self) {
+        self.state.forsaken.store(true, Ordering::Release);
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // It does not panic; if it did, it has ended all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(db: &DB, numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) {
+    background();
+    let options = options::of_import();
+    let mut tables = Tables { db, numbers, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };
+    let mut outcome = Ok(());
+    for order in orders {
+        if state.forsaken.load(Ordering::Acquire) {
+            break;
+        }
+        let (bytes, settles) = match &order {
+            Order::Take(_, arrival) => (arrival.bytes(), false),
+            Order::Settle => (0, true),
+        };
+        outcome = match order {
+            Order::Take(from, Arrival::Entries(group, entries)) => tables.entries(from, group, entries, state),
+            Order::Take(from, Arrival::Changes(changes)) => tables.changes(from, &changes, state),
+            Order::Settle => tables.settle(state),
+        };
+        if outcome.is_err() {
+            break;
+        }
+        state.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        state.settled.store(settles, Ordering::Release);
+        state.wake.wake();
+    }
+    tables.remove_files();
+    if let Err(error) = outcome {
+        *state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        state.wake.wake();
+    }
+}
+
+/// The tables on their way into the database.
+struct Tables<'a> {
+    db: &'a DB,
+    numbers: &'a AtomicU64,
+    options: &'a Options,
+    /// By where it comes from: the group that is being written.
+    open: HashMap<u64, Table<'a>>,
+    /// Complete ones.
+    done: Vec<PathBuf>,
+    done_bytes: usize,
+}
+
+struct Table<'a> {
+    group: KeyGroup,
+    bytes: usize,
+    /// While it is too small for a file.
+    parts: Vec<Bytes>,
+    file: Option<(SstFileWriter<'a>, PathBuf)>,
+}
+
+impl<'a> Tables<'a> {
+    fn entries(&mut self, from: u64, group: KeyGroup, entries: Bytes, state: &State) -> Result<(), Error> {
+        if self.open.get(&from).is_some_and(|table| table.group != group) {
+            self.close(from, state)?;
+        }
+        let empty = || Table { group, bytes: 0, parts: Vec::new(), file: None };
+        let table = self.open.entry(from).or_insert_with(empty);
+        table.bytes += entries.len();
+        table.parts.push(entries);
+        if table.bytes < TABLE_FROM_BYTES {
+            return Ok(());
+        }
+        if table.file.is_none() {
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            let path = self.db.path().join(format!("import-{number}.tmp"));
+            let writer = SstFileWriter::create(self.options);
+            writer.open(&path).map_err(backend("begin an import"))?;
+            table.file = Some((writer, path));
+        }
+        let Some((writer, _)) = &mut table.file else { return Ok(()) };
+        for part in table.parts.drain(..) {
+            for entry in part::entries(&part) {
+                let (key, value) = entry?;
+                check_group(group, key)?;
+                writer.put(key, value.unwrap_or_default()).map_err(backend("write an import"))?;
+                state.entries.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The group that was coming from there is complete.
+    fn close(&mut self, from: u64, state: &State) -> Result<(), Error> {
+        let Some(table) = self.open.remove(&from) else { return Ok(()) };
+        for part in &table.parts {
+            part::entries(part).try_for_each(|entry| check_group(table.group, entry?.0))?;
+            self.write(part, state)?;
+        }
+        let Some((mut writer, path)) = table.file else { return Ok(()) };
+        writer.finish().map_err(backend("end an import"))?;
+        self.done.push(path);
+        self.done_bytes += table.bytes;
+        if self.done_bytes < INGEST_FROM_BYTES { Ok(()) } else { self.ingest() }
+    }
+
+    fn changes(&mut self, from: u64, changes: &Bytes, state: &State) -> Result<(), Error> {
+        self.close(from, state)?;
+        // They would be covered by what comes later into the database.
+        self.ingest()?;
+        self.write(changes, state)
+    }
+
+    fn settle(&mut self, state: &State) -> Result<(), Error> {
+        let places: Vec<u64> = self.open.keys().copied().collect();
+        places.into_iter().try_for_each(|from| self.close(from, state))?;
+        self.ingest()
+    }
+
+    fn ingest(&mut self) -> Result<(), Error> {
+        if self.done.is_empty() {
+            return Ok(());
+        }
+        let mut how = IngestExternalFileOptions::default();
+        how.set_move_files(true);
+        self.done_bytes = 0;
+        let files = std::mem::take(&mut self.done);
+        self.db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"))
+    }
+
+    fn write(&self, changes: &Bytes, state: &State) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        for entry in part::entries(changes) {
+            match entry? {
+                (key, Some(value)) => batch.put(key, value),
+                (key, None) => batch.delete(key),
+            }
+        }
+        state.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let mut unlogged = WriteOptions::new();
+        unlogged.disable_wal(true);
+        self.db.write_opt(batch, &unlogged).map_err(backend("write an import"))
+    }
+
+    fn remove_files(&mut self) {
+        let open = self.open.drain().filter_map(|(_, table)| table.file.map(|(_, path)| path));
+        for path in open.chain(self.done.drain(..)) {
+            // What stays behind goes with the folder of the store.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
