@@ -92,6 +92,25 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+#[cfg(feature = "crd")]
+impl schemars::JsonSchema for Duration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "maxLength": crate::job::bound::AMOUNT_MAX,
+            "x-kubernetes-validations": crate::crd::rule::duration(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,13 +1,16 @@
-//! The resource a user applies: one StreamJob. The same text works for `millstream up` and, later, for `kubectl apply`.
+//! The resource a user applies: one StreamJob. The same text works for `millstream up` and for `kubectl apply`.
 
+pub mod bound;
+mod file;
 mod parse;
 mod quantity;
 pub mod setting;
-mod spec;
+pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use file::{API_VERSION, KIND, Metadata, StreamJob};
 pub use parse::{Error, parse_yaml};
 pub use quantity::parse_quantity;
 pub use setting::Settings;

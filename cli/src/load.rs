@@ -86,9 +86,10 @@ fn check_setting(name: &str, value: &str) -> Result<(), String> {
     Settings::resolve(&[setting], "").map(drop).map_err(why)
 }
 
-/// Rules across the fields of a job. How long inline text may be matters only where it is a field of a resource.
+/// Bounds of a job's fields and rules across them, those of the resource included. How long inline text may be matters only
+/// where it is a field of a resource.
 fn check_fields(job: &StreamJob, is_yaml: bool) -> Result<(), String> {
-    let Err(invalid) = job.validate() else { return Ok(()) };
+    let Err(invalid) = millstream_api::crd::check(job) else { return Ok(()) };
     let wrong = invalid.errors.iter().filter(|error| is_yaml || error.path != "spec.sql.inline");
     let lines: Vec<String> = wrong.map(ToString::to_string).collect();
     if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }

@@ -54,7 +54,7 @@ spec:
   parallelism: {parallelism}
   state: {{backend: {backend}}}
   checkpoint: {{interval: 500ms}}
-  restart: {{maxFailures: 100000, window: 1h}}
+  restart: {{maxFailures: 10000, window: 1h}}
 "
     );
     std::fs::write(&file, text)?;

@@ -1,11 +1,15 @@
-//! Generates what is derived from the code: the OpenAPI document of a job's API and the reference of settings, connector
-//! options and metrics. Generated files are committed; `--check` says whether they are true.
+//! Generates what is derived from the code: the definitions of the custom resources and the reference of their fields, the
+//! OpenAPI document of a job's API, and the reference of settings, connector options and metrics. Generated files are
+//! committed; `--check` says whether they are true.
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
+mod job;
 mod reference;
+mod resource;
+mod yaml;
 
 /// Generates derived files
 #[derive(Parser)]
@@ -19,9 +23,13 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let root = root()?;
     let openapi = millstream_runtime::coordinator::api::openapi().to_pretty_json().context("cannot write OpenAPI")?;
+    let mut files = resource::files()?;
+    files.push(("docs/job-reference.md".to_owned(), job::markdown()));
+    files.push(("docs/openapi.json".to_owned(), openapi + "\n"));
+    files.push(("docs/reference.md".to_owned(), reference::markdown()));
     let mut stale = Vec::new();
-    for (path, text) in [("docs/openapi.json", openapi + "\n"), ("docs/reference.md", reference::markdown())] {
-        if !keep(&root.join(path), &text, args.check)? {
+    for (path, text) in files {
+        if !keep(&root.join(&path), &text, args.check)? {
             stale.push(path);
         }
     }
@@ -42,6 +50,9 @@ fn root() -> Result<PathBuf> {
 fn keep(path: &Path, text: &str, check: bool) -> Result<bool> {
     let same = std::fs::read_to_string(path).is_ok_and(|found| found == text);
     if !same && !check {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         return Ok(true);
     }

@@ -1,5 +1,5 @@
 //! From YAML to a job, with the line, the column and the field path of whatever is wrong.
-use super::spec::{API_VERSION, KIND, StreamJob};
+use super::{API_VERSION, KIND, StreamJob};
 
 /// Most errors quote the text they are about; no more of it than this.
 const QUOTE_MAX: usize = 60;

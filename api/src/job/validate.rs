@@ -2,17 +2,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::parse_quantity;
+use super::bound::{JOB_NAME_MAX, KEY_GROUPS_MAX, SQL_BYTES_MAX, STAGES_MAX};
 use super::setting::Settings;
-use super::spec::{Spec, Stage, StartMode, StreamJob};
+use super::spec::{Spec, Stage, StartMode};
+use super::{StreamJob, parse_quantity};
 use crate::duration::Duration;
-
-/// Longest inline SQL: with more, the resource would not fit where Kubernetes keeps it.
-const SQL_BYTES_MAX: usize = 128 * 1024;
-/// Most entries of `stages`.
-const STAGES_MAX: usize = 64;
-/// Most key groups.
-const KEY_GROUPS_MAX: u32 = 32_768;
 
 /// One thing wrong with a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +19,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    pub(super) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
     }
 }
@@ -76,11 +70,11 @@ impl Errors {
         let fine = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(inner)
             && !name.ends_with('-')
-            && name.len() <= 40;
+            && name.len() <= JOB_NAME_MAX;
         self.check(fine, "metadata.name", || {
             let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
             format!(
-                "`{shown}` must be 1 to 40 lower-case letters, digits and dashes, from a letter to a letter or digit"
+                "`{shown}` must be 1 to {JOB_NAME_MAX} lower-case letters, digits and dashes, from a letter to a letter or digit"
             )
         });
     }
@@ -185,9 +179,7 @@ impl Errors {
         positive("spec.checkpoint.timeout", spec.checkpoint.timeout);
         positive("spec.restart.window", spec.restart.window);
         positive("spec.upgrade.healthTimeout", spec.upgrade.health_timeout);
-        if let Some(timeout) = spec.rescale.pod_timeout {
-            positive("spec.rescale.podTimeout", timeout);
-        }
+        positive("spec.rescale.podTimeout", spec.rescale.pod_timeout);
     }
 
     fn store(&mut self, spec: &Spec) {
