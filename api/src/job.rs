@@ -7,7 +7,7 @@ mod quantity;
 pub mod setting;
 pub(crate) mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod validate;
 
 pub use file::{API_VERSION, KIND, Metadata, StreamJob};

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::job::parse_yaml;
+use crate::job::tests::WHOLE;
 
 mod rules;
 
@@ -145,7 +146,7 @@ fn defaults_are_those_of_the_types() {
 
 #[test]
 fn a_file_and_a_resource_are_one_job() {
-    let file = parse_yaml(rules::WHOLE).unwrap();
+    let file = parse_yaml(WHOLE).unwrap();
     let resource = StreamJob::from(file.clone());
     assert_eq!(job::StreamJob::from(&resource), file);
     let text = serde_json::to_string(&resource).unwrap();

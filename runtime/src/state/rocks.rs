@@ -10,7 +10,7 @@
 //! Together with `rocks/` this is the only place that names the `rocksdb` crate.
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use millstream_api::id::KeyGroup;
 use rocksdb::checkpoint::Checkpoint;
@@ -216,11 +216,14 @@ impl Store for RocksStore {
             entries.iter().for_each(|(key, _)| self.tracker.note(key));
         }
         let bytes: usize = entries.iter().map(|(key, value)| entry_bytes(key, Some(value))).sum();
-        if bytes < bulk::INGEST_FROM_BYTES {
+        if bytes < bulk::TABLE_FROM_BYTES {
             return self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect());
         }
         self.operations.writes += entries.len() as u64;
-        bulk::ingest(&self.db, self.imports.fetch_add(1, Ordering::Relaxed), &entries)
+        let options = options::of_import();
+        let mut table = bulk::Table::begin(&self.db, &self.imports, &options)?;
+        entries.iter().try_for_each(|(key, value)| table.put(key, value))?;
+        bulk::ingest(&self.db, vec![table.finish()?])
     }
 
     fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error> {

@@ -6,47 +6,8 @@ use serde_json::{Value, json};
 use super::super::check::by_definition;
 use super::super::{check, check_update};
 use crate::duration::Duration;
+use crate::job::tests::{SMALL, WHOLE};
 use crate::job::{StreamJob, parse_yaml};
-
-pub const WHOLE: &str = "
-apiVersion: millstream.dev/v1alpha1
-kind: StreamJob
-metadata: {name: orders, annotations: {millstream.dev/restart: \"1\"}}
-spec:
-  sql: {inline: \"INSERT INTO a SELECT * FROM b\"}
-  variables: [{name: KAFKA_PASSWORD, secretKeyRef: {name: kafka, key: password}}, {name: A, value: \"\"}]
-  image: r/millstream:0.1.0
-  imagePullPolicy: IfNotPresent
-  imagePullSecrets: [{name: registry}]
-  serviceAccountName: orders
-  settings: [{name: batch.rows, value: \"2048\"}]
-  keyGroups: 256
-  parallelism: 4
-  stages: [{name: bids, parallelism: 2, minParallelism: 1, maxParallelism: 8}, {name: b, minParallelism: 16}]
-  slotsPerWorker: 1
-  autoscaling: {mode: Auto, minParallelism: 1, maxParallelism: 16, targetUtilizationPercent: 80}
-  rescale: {strategy: Incremental, podTimeout: 10m}
-  state: {backend: RocksDB, memory: 256Mi, disk: 10Gi, storageClassName: fast}
-  store: {uri: \"s3://bucket/prefix\", endpoint: \"http://s3:9000\", region: r, credentialsSecretName: s3}
-  checkpoint: {interval: 1h30m, timeout: 10m, keep: 3}
-  restart: {maxFailures: 0, window: 1.5s}
-  startFrom: {mode: Path, path: s3://bucket/prefix/ns/orders/uid/1}
-  upgrade: {healthTimeout: 5m, rollback: Automatic, dropState: [a, b]}
-  suspend: false
-  deletionPolicy: Retain
-  worker:
-    resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {cpu: 2, memory: 1.5Gi, example.com/x: \"1\"}}
-    terminationGracePeriodSeconds: 120
-    podTemplate: {spec: {nodeSelector: {disk: ssd}}}
-  coordinator: {resources: {limits: {memory: 512Mi}}, podTemplate: {}}
-";
-
-const SMALL: &str = "apiVersion: millstream.dev/v1alpha1
-kind: StreamJob
-metadata: {name: small}
-spec:
-  sql: {inline: SELECT}
-";
 
 fn small(more: &str) -> StreamJob {
     parse_yaml(&format!("{SMALL}  {more}\n")).unwrap_or_else(|error| panic!("{more}: {error}"))

@@ -1,23 +1,49 @@
-//! Imports of many entries: written as a table of their own and taken into the database as a file.
-use rocksdb::{DB, IngestExternalFileOptions, SstFileWriter};
+//! Tables that are written beside the database and then become part of it, as files.
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Error, backend, options};
+use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
 
-/// Fewer bytes are written like any other change.
-pub(super) const INGEST_FROM_BYTES: usize = 1 << 20;
+use super::{Error, backend};
 
-/// Takes ascending entries in as one file. `number`: of this import, different for each of a store.
-pub(super) fn ingest(db: &DB, number: u64, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
-    let path = db.path().join(format!("import-{number}.tmp"));
-    let options = options::of_import();
-    let mut writer = SstFileWriter::create(&options);
-    writer.open(&path).map_err(backend("begin an import"))?;
-    for (key, value) in entries {
-        writer.put(key, value).map_err(backend("write an import"))?;
+/// Fewer bytes of a group are written like any other change.
+pub(super) const TABLE_FROM_BYTES: usize = 1 << 20;
+
+/// A table that is being written, in the folder of its database.
+pub(super) struct Table<'a> {
+    writer: SstFileWriter<'a>,
+    path: PathBuf,
+}
+
+impl<'a> Table<'a> {
+    /// An empty one. `numbers` are those of files, never given twice for one database.
+    pub(super) fn begin(db: &DB, numbers: &AtomicU64, options: &'a Options) -> Result<Self, Error> {
+        let path = db.path().join(format!("import-{}.tmp", numbers.fetch_add(1, Ordering::Relaxed)));
+        let writer = SstFileWriter::create(options);
+        writer.open(&path).map_err(backend("begin an import"))?;
+        Ok(Self { writer, path })
     }
-    writer.finish().map_err(backend("end an import"))?;
-    drop(writer);
+
+    /// Adds an entry; keys ascend.
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.writer.put(key, value).map_err(backend("write an import"))
+    }
+
+    /// The file, complete.
+    pub(super) fn finish(mut self) -> Result<PathBuf, Error> {
+        self.writer.finish().map_err(backend("end an import"))?;
+        Ok(self.path)
+    }
+
+    /// The file, which is not wanted.
+    pub(super) fn forsake(self) -> PathBuf {
+        self.path
+    }
+}
+
+/// Makes complete tables part of the database; their ranges do not overlap.
+pub(super) fn ingest(db: &DB, files: Vec<PathBuf>) -> Result<(), Error> {
     let mut how = IngestExternalFileOptions::default();
     how.set_move_files(true);
-    db.ingest_external_file_opts(&how, vec![&path]).map_err(backend("take in an import"))
+    db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"))
 }

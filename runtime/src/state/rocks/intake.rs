@@ -12,14 +12,13 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use millstream_api::id::KeyGroup;
-use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter, WriteBatch, WriteOptions};
+use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
+use super::bulk::{self, TABLE_FROM_BYTES, Table};
 use super::{Error, backend, background, options};
 use crate::exchange::Wake;
 use crate::state::{Arrival, check_group, part};
 
-/// Groups with fewer bytes are written like any other change.
-const TABLE_FROM_BYTES: usize = 1 << 20;
 /// Tables become part of the database when they have so many bytes together: each time its writers wait until it is on disk.
 const INGEST_FROM_BYTES: usize = 64 << 20;
 
@@ -158,18 +157,18 @@ struct Tables<'a> {
     numbers: &'a AtomicU64,
     options: &'a Options,
     /// By where it comes from: the group that is being written.
-    open: HashMap<u64, Table<'a>>,
+    open: HashMap<u64, Group<'a>>,
     /// Complete ones.
     done: Vec<PathBuf>,
     done_bytes: usize,
 }
 
-struct Table<'a> {
+struct Group<'a> {
     group: KeyGroup,
     bytes: usize,
-    /// While it is too small for a file.
+    /// While it is too small for a table.
     parts: Vec<Bytes>,
-    file: Option<(SstFileWriter<'a>, PathBuf)>,
+    table: Option<Table<'a>>,
 }
 
 impl<'a> Tables<'a> {
@@ -177,43 +176,41 @@ impl<'a> Tables<'a> {
         if self.open.get(&from).is_some_and(|table| table.group != group) {
             self.close(from, state)?;
         }
-        let empty = || Table { group, bytes: 0, parts: Vec::new(), file: None };
-        let table = self.open.entry(from).or_insert_with(empty);
-        table.bytes += entries.len();
-        table.parts.push(entries);
-        if table.bytes < TABLE_FROM_BYTES {
+        let empty = || Group { group, bytes: 0, parts: Vec::new(), table: None };
+        let open = self.open.entry(from).or_insert_with(empty);
+        open.bytes += entries.len();
+        open.parts.push(entries);
+        if open.bytes < TABLE_FROM_BYTES {
             return Ok(());
         }
-        if table.file.is_none() {
-            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            let path = self.db.path().join(format!("import-{number}.tmp"));
-            let writer = SstFileWriter::create(self.options);
-            writer.open(&path).map_err(backend("begin an import"))?;
-            table.file = Some((writer, path));
-        }
-        let Some((writer, _)) = &mut table.file else { return Ok(()) };
-        for part in table.parts.drain(..) {
+        let table = match open.table.take() {
+            Some(table) => table,
+            None => Table::begin(self.db, self.numbers, self.options)?,
+        };
+        let table = open.table.insert(table);
+        let mut count = 0;
+        for part in open.parts.drain(..) {
             for entry in part::entries(&part) {
                 let (key, value) = entry?;
                 check_group(group, key)?;
-                writer.put(key, value.unwrap_or_default()).map_err(backend("write an import"))?;
-                state.entries.fetch_add(1, Ordering::Relaxed);
+                table.put(key, value.unwrap_or_default())?;
+                count += 1;
             }
         }
+        state.entries.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }
 
     /// The group that was coming from there is complete.
     fn close(&mut self, from: u64, state: &State) -> Result<(), Error> {
-        let Some(table) = self.open.remove(&from) else { return Ok(()) };
-        for part in &table.parts {
-            part::entries(part).try_for_each(|entry| check_group(table.group, entry?.0))?;
+        let Some(open) = self.open.remove(&from) else { return Ok(()) };
+        for part in &open.parts {
+            part::entries(part).try_for_each(|entry| check_group(open.group, entry?.0))?;
             self.write(part, state)?;
         }
-        let Some((mut writer, path)) = table.file else { return Ok(()) };
-        writer.finish().map_err(backend("end an import"))?;
-        self.done.push(path);
-        self.done_bytes += table.bytes;
+        let Some(table) = open.table else { return Ok(()) };
+        self.done.push(table.finish()?);
+        self.done_bytes += open.bytes;
         if self.done_bytes < INGEST_FROM_BYTES { Ok(()) } else { self.ingest() }
     }
 
@@ -234,11 +231,8 @@ impl<'a> Tables<'a> {
         if self.done.is_empty() {
             return Ok(());
         }
-        let mut how = IngestExternalFileOptions::default();
-        how.set_move_files(true);
         self.done_bytes = 0;
-        let files = std::mem::take(&mut self.done);
-        self.db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"))
+        bulk::ingest(self.db, std::mem::take(&mut self.done))
     }
 
     fn write(&self, changes: &Bytes, state: &State) -> Result<(), Error> {
@@ -256,7 +250,7 @@ impl<'a> Tables<'a> {
     }
 
     fn remove_files(&mut self) {
-        let open = self.open.drain().filter_map(|(_, table)| table.file.map(|(_, path)| path));
+        let open = self.open.drain().filter_map(|(_, open)| open.table.map(Table::forsake));
         for path in open.chain(self.done.drain(..)) {
             // What stays behind goes with the folder of the store.
             let _ = std::fs::remove_file(path);
