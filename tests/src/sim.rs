@@ -33,6 +33,7 @@ mod control;
 mod coordinator;
 mod doors;
 mod faults;
+mod lagging;
 mod meet;
 mod net;
 mod node;

@@ -13,6 +13,7 @@ use millstream_runtime::worker::{Doors, Event, Worker};
 
 use super::control::ConnId;
 use super::doors::{Dice, Jobs, SimHost, Tasks, VirtualClock};
+use super::lagging::Lagging;
 use super::net::{Net, SimHubs};
 use super::rng::Rng;
 
@@ -60,6 +61,7 @@ impl Node {
         // State of an earlier start of this worker is of no use; its cuts are.
         drop(disk.remove_folder(&folder.join("state"))); // A disk in memory does not fail.
         let backend_disk = Arc::clone(disk) as Arc<dyn Disk>;
+        let slow = rng.next();
         let store = ground.store.clone();
         let hubs = SimHubs { net: Arc::clone(&ground.net), own: name.to_owned(), incarnation, events: sender.clone() };
         let doors = Doors {
@@ -68,7 +70,10 @@ impl Node {
             disk: Arc::clone(disk) as Arc<dyn Disk>,
             store: Arc::new(store),
             other_store: Box::new(|root| Err(format!("there is no other store ({root})"))),
-            backend: Box::new(move |_| Ok(Arc::new(MemoryBackend::new(Arc::clone(&backend_disk))) as Arc<dyn Backend>)),
+            backend: Box::new(move |_| {
+                let inner = MemoryBackend::new(Arc::clone(&backend_disk));
+                Ok(Arc::new(Lagging { inner, rng: Mutex::new(Rng::new(slow)) }) as Arc<dyn Backend>)
+            }),
             hubs: Box::new(hubs),
             host: Box::new(SimHost { tasks: Arc::clone(&tasks), events: sender.clone() }),
             background: Arc::clone(&jobs) as Arc<dyn millstream_runtime::worker::Background>,
