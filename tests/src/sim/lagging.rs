@@ -11,8 +11,12 @@ use millstream_runtime::state::{Arrival, Backend, Changes, Cut, Error, Operation
 use super::doors::lock;
 use super::rng::Rng;
 
-/// What waits counts as so much each: a task lets a few wait, at any size of its windows.
-const PART_BYTES: usize = 256 << 10;
+/// How many times a task looks, on average, until one thing more is taken in.
+const SLOWNESS: u64 = 4;
+/// So many things wait until the task asks for all of them: a step of a task is short, and many lie between two messages.
+const IN_NO_HURRY: usize = 4;
+/// With as many, a task is to read no more.
+const MORE_THAN_MAY_WAIT: usize = 1 << 40;
 
 /// See the module.
 pub struct Lagging<B> {
@@ -58,7 +62,7 @@ struct State {
 impl State {
     /// Takes one thing in, perhaps. While more waits, the task is woken again and again.
     fn go_on(&mut self) {
-        if self.rng.one_in(2)
+        if self.rng.one_in(SLOWNESS)
             && let Some((from, arrival, wake)) = self.arrivals.pop_front()
         {
             self.failure = self.failure.take().or(self.inner.take_in(from, arrival, &wake).err());
@@ -84,8 +88,11 @@ impl Store for LaggingStore {
 
     fn waiting_bytes(&self) -> usize {
         let mut state = lock(&self.0);
+        if state.arrivals.len() < IN_NO_HURRY {
+            return 0;
+        }
         state.go_on();
-        state.arrivals.len() * PART_BYTES
+        MORE_THAN_MAY_WAIT
     }
 
     fn settle(&mut self) -> Result<bool, Error> {
