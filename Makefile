@@ -7,24 +7,39 @@ SHELL := bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
+IMAGE ?= millstream.dev/millstream:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 MILLSTREAM := $(CARGO_TARGET_DIR)/debug/millstream
 
-.PHONY: help demo test bench build generate soak fmt setup checks flights
+.PHONY: help demo test bench build image cluster-up cluster-down generate soak fmt setup checks flights
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: build flights ## Two jobs: a year of flights, then a job that grows and shrinks by itself (under five minutes)
 	$(MILLSTREAM) run examples/flights/delays.sql
 	$(MILLSTREAM) up examples/elastic.yaml
 
+# Kubernetes is compiled, once, where no test's time is taken while it is, and no test starts if it fails.
 test: checks flights ## Format, lints, licences and bans, all tests
 	cargo fmt --all --check
 	cargo deny --log-level error check licenses bans sources
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo build --workspace
 	$(CARGO_TARGET_DIR)/debug/xtask --check
+	bash tests/cluster/build.sh >/dev/null
 	cargo test --workspace
+
+image: setup ## The image, as an OCI archive in out/, without a container engine
+	cargo build --release --bin millstream --bin xtask
+	$(CARGO_TARGET_DIR)/release/xtask image --name $(IMAGE) --program $(CARGO_TARGET_DIR)/release/millstream --output out/millstream.tar
+
+cluster-up: build ## A Kubernetes with two nodes on this machine, to play with (root)
+	@bash scripts/setup.sh cluster
+	@bash tests/cluster/cluster.sh up
+	@bash tests/cluster/cluster.sh next
+
+cluster-down: ## End it
+	@bash tests/cluster/cluster.sh down
 
 bench: setup ## Nexmark throughput per CPU second, one JSON object per query
 	cargo build --release --bin millstream

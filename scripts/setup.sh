@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian machine with only Rust lacks; does nothing where nothing is missing.
-# `setup.sh` prepares for building and running, `setup.sh checks` also for `make test`.
+# `setup.sh` prepares for building and running, `setup.sh cluster` also for the nodes of a cluster on this machine, and
+# `setup.sh checks` for all that `make test` does.
 set -euo pipefail
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/millstream"
@@ -17,6 +18,18 @@ if [ -z "${LIBCLANG_PATH:-}" ]; then
     compgen -G "/usr/lib/llvm-*/lib/$file" >/dev/null || { missing+=(libclang-dev); break; }
   done
 fi
+
+# What runs pods, what its network is made of, and what checks the Dockerfile.
+lacks() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || missing+=("${2:-$1}"); }
+case ${1:-} in
+  cluster | checks)
+    for program in containerd runc nft:nftables iptables conntrack socat ethtool openssl ip:iproute2 sysctl:procps modprobe:kmod; do
+      lacks "${program%:*}" "${program#*:}"
+    done
+    [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+    ;;&
+  checks) lacks buildah ;;
+esac
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then

@@ -1,5 +1,6 @@
 //! What the tests that cross crate walls share.
 
+pub mod cluster;
 pub mod golden;
 pub mod popular;
 pub mod process;

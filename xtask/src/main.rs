@@ -1,11 +1,12 @@
 //! Generates what is derived from the code: the definitions of the custom resources and the reference of their fields, the
 //! OpenAPI document of a job's API, and the reference of settings, connector options and metrics. Generated files are
-//! committed; `--check` says whether they are true.
+//! committed; `--check` says whether they are true. `image` builds the image.
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
+mod image;
 mod job;
 mod reference;
 mod resource;
@@ -17,10 +18,21 @@ struct Args {
     /// Change nothing; fail if a file is not what would be generated
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<Task>,
+}
+
+/// What else there is to do.
+#[derive(Subcommand)]
+enum Task {
+    Image(image::Args),
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(Task::Image(args)) = args.command {
+        return image::run(&args);
+    }
     let root = root()?;
     let openapi = millstream_runtime::coordinator::api::openapi().to_pretty_json().context("cannot write OpenAPI")?;
     let mut files = resource::files()?;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::job::parse_yaml;
-use crate::job::tests::WHOLE;
+use crate::job::tests::table::WHOLE;
 
 mod rules;
 

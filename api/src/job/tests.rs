@@ -1,46 +1,8 @@
 use super::*;
 
-/// Every field there is, given.
-pub(crate) const WHOLE: &str = "
-apiVersion: millstream.dev/v1alpha1
-kind: StreamJob
-metadata: {name: orders, annotations: {millstream.dev/restart: \"1\"}}
-spec:
-  sql: {inline: \"INSERT INTO a SELECT * FROM b\"}
-  variables: [{name: KAFKA_PASSWORD, secretKeyRef: {name: kafka, key: password}}, {name: A, value: \"\"}]
-  image: r/millstream:0.1.0
-  imagePullPolicy: IfNotPresent
-  imagePullSecrets: [{name: registry}]
-  serviceAccountName: orders
-  settings: [{name: batch.rows, value: \"2048\"}]
-  keyGroups: 256
-  parallelism: 4
-  stages: [{name: bids, parallelism: 2, minParallelism: 1, maxParallelism: 8}, {name: b, minParallelism: 16}]
-  slotsPerWorker: 1
-  autoscaling: {mode: Auto, minParallelism: 1, maxParallelism: 16, targetUtilizationPercent: 80}
-  rescale: {strategy: Incremental, podTimeout: 10m}
-  state: {backend: RocksDB, memory: 256Mi, disk: 10Gi, storageClassName: fast}
-  store: {uri: \"s3://bucket/prefix\", endpoint: \"http://s3:9000\", region: r, credentialsSecretName: s3}
-  checkpoint: {interval: 1h30m, timeout: 10m, keep: 3}
-  restart: {maxFailures: 0, window: 1.5s}
-  startFrom: {mode: Path, path: s3://bucket/prefix/ns/orders/uid/1}
-  upgrade: {healthTimeout: 5m, rollback: Automatic, dropState: [a, b]}
-  suspend: false
-  deletionPolicy: Retain
-  worker:
-    resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {cpu: 2, memory: 1.5Gi, example.com/x: \"1\"}}
-    terminationGracePeriodSeconds: 120
-    podTemplate: {spec: {nodeSelector: {disk: ssd}}}
-  coordinator: {resources: {limits: {memory: 512Mi}}, podTemplate: {}}
-";
+pub(crate) mod table;
 
-/// Only what must be given.
-pub(crate) const SMALL: &str = "apiVersion: millstream.dev/v1alpha1
-kind: StreamJob
-metadata: {name: small}
-spec:
-  sql: {inline: SELECT}
-";
+use table::{SMALL, WHOLE};
 
 #[test]
 fn the_whole_resource_is_read_and_valid() {

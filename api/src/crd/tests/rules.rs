@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::check::by_definition;
 use super::super::{check, check_update};
 use crate::duration::Duration;
-use crate::job::tests::{SMALL, WHOLE};
+use crate::job::tests::table::{BAD, BAD_BY_DEFINITION, BAD_NAMES, BAD_SQL, GOOD, GOOD_NAMES, SMALL, WHOLE};
 use crate::job::{StreamJob, parse_yaml};
 
 fn small(more: &str) -> StreamJob {
@@ -15,79 +15,13 @@ fn small(more: &str) -> StreamJob {
 
 #[test]
 fn good_jobs_break_no_rule() {
-    let names: Vec<String> = ["a", "a1", "a-b"].map(str::to_owned).into_iter().chain(["x".repeat(40)]).collect();
-    let named = names.iter().map(|name| SMALL.replace("name: small", &format!("name: {name}")));
-    let more = [
-        "store: {claimName: shared}",
-        "store: {uri: \"file:///var/checkpoints\"}",
-        "store: {uri: \"s3://bucket\", endpoint: \"https://s3.example.com/\"}",
-        "startFrom: {mode: Latest}",
-        "startFrom: {mode: Snapshot, snapshotName: before}",
-        "checkpoint: {interval: 100ms, timeout: 2d}",
-        "checkpoint: {interval: \".5s\", timeout: \" 1m30s \"}",
-        "state: {memory: \"1048576\", disk: 1.5G}",
-        "worker: {resources: {limits: {memory: 268435457}}}",
-        "parallelism: 32768\n  keyGroups: 32768",
-        "variables: [{name: _a1, value: x}]",
-    ];
-    let more = more.iter().map(|more| format!("{SMALL}  {more}\n"));
+    let named = GOOD_NAMES.iter().map(|name| SMALL.replace("name: small", &format!("name: {name}")));
+    let more = GOOD.iter().map(|more| format!("{SMALL}  {more}\n"));
     for text in named.chain(more).chain([WHOLE.to_owned(), SMALL.to_owned()]) {
         let job = parse_yaml(&text).unwrap();
         check(&job).unwrap_or_else(|invalid| panic!("{text}\n{invalid}"));
     }
 }
-
-/// What is added to a small job, where the API server finds it wrong, what it says.
-const BAD: &[(&str, &str, &str)] = &[
-    ("parallelism: 257", "spec.parallelism", "is more than the key groups there are to share"),
-    ("parallelism: 0", "spec.parallelism", "0 must be from 1 to 32768"),
-    ("keyGroups: 32769", "spec.keyGroups", "32769 must be from 1 to 32768"),
-    ("slotsPerWorker: 0", "spec.slotsPerWorker", "0 must be from 1 to 256"),
-    (
-        "autoscaling: {minParallelism: 4, maxParallelism: 2}",
-        "spec.autoscaling.maxParallelism",
-        "is below minParallelism",
-    ),
-    (
-        "autoscaling: {minParallelism: 300, maxParallelism: 300}",
-        "spec.autoscaling.minParallelism",
-        "is more than the key",
-    ),
-    ("autoscaling: {maxParallelism: 0}", "spec.autoscaling.maxParallelism", "0 must be from 1 to 32768"),
-    (
-        "autoscaling: {targetUtilizationPercent: 101}",
-        "spec.autoscaling.targetUtilizationPercent",
-        "101 must be from 1 to 100",
-    ),
-    ("stages: [{name: a}, {name: a}]", "spec.stages[1].name", "`a` is there already"),
-    ("stages: [{name: \"\"}]", "spec.stages[0].name", "it cannot be empty"),
-    ("stages: [{name: a, minParallelism: 3, maxParallelism: 2}]", "spec.stages", "a minParallelism is above"),
-    ("stages: [{name: a, minParallelism: 17}]", "spec.stages", "a minParallelism is above"),
-    (
-        "stages: [{name: a, maxParallelism: 1}]\n  autoscaling: {minParallelism: 2}",
-        "spec.stages",
-        "a minParallelism is above",
-    ),
-    ("stages: [{name: a, parallelism: 257}]", "spec.stages", "a parallelism or minParallelism is more than"),
-    ("stages: [{name: a, parallelism: 0}]", "spec.stages[0].parallelism", "0 must be from 1 to 32768"),
-    ("checkpoint: {interval: 0s}", "spec.checkpoint.interval", "must be longer than 0"),
-    ("checkpoint: {timeout: 0ms}", "spec.checkpoint.timeout", "must be longer than 0"),
-    ("checkpoint: {keep: 0}", "spec.checkpoint.keep", "0 must be from 1 to 1000"),
-    ("restart: {window: 0s}", "spec.restart.window", "must be longer than 0"),
-    ("upgrade: {healthTimeout: 0s}", "spec.upgrade.healthTimeout", "must be longer than 0"),
-    ("rescale: {podTimeout: 0s}", "spec.rescale.podTimeout", "must be longer than 0"),
-    ("state: {memory: lots}", "spec.state.memory", "is not a quantity of bytes above 0; write one such as 256Mi"),
-    ("state: {disk: 0Gi}", "spec.state.disk", "is not a quantity of bytes above 0; write one such as 256Mi"),
-    ("store: {region: r}", "spec.store", "give exactly one of uri and claimName"),
-    ("store: {uri: \"s3://b\", claimName: c}", "spec.store", "give exactly one of uri and claimName"),
-    ("startFrom: {mode: Path}", "spec.startFrom.path", "goes with mode Path"),
-    ("startFrom: {mode: Snapshot}", "spec.startFrom.snapshotName", "goes with mode Snapshot"),
-    ("startFrom: {path: x}", "spec.startFrom.path", "goes with mode Path"),
-    ("startFrom: {mode: Latest, snapshotName: x}", "spec.startFrom.snapshotName", "goes with mode Snapshot"),
-    ("variables: [{name: 1a, value: x}]", "spec.variables[0].name", "must be letters, digits and _"),
-    ("variables: [{name: a}]", "spec.variables[0]", "give exactly one of value and secretKeyRef"),
-    ("variables: [{name: a, value: x}, {name: a, value: z}]", "spec.variables[1].name", "`a` is there already"),
-];
 
 #[test]
 fn what_the_api_server_refuses_the_rules_in_rust_refuse() {
@@ -104,19 +38,17 @@ fn what_the_api_server_refuses_the_rules_in_rust_refuse() {
         assert!(invalid.errors[0].path.starts_with(path), "{more}: {invalid}");
         assert_eq!(check(&job).unwrap_err(), invalid, "{more}: said once, in the words of Rust");
     }
-    for (sql, path) in
-        [("{}", "spec.sql"), ("{inline: x, imagePath: z}", "spec.sql"), ("{inline: \" \"}", "spec.sql.inline")]
-    {
+    for (sql, path) in BAD_SQL {
         let job = parse_yaml(&SMALL.replace("{inline: SELECT}", sql)).unwrap();
         let found = by_definition(&job, None);
-        assert!(found.len() == 1 && found[0].path == path, "{sql}: {found:?}");
+        assert!(found.len() == 1 && found[0].path == *path, "{sql}: {found:?}");
         job.validate().expect_err(sql);
     }
     // 70 000 letters of two bytes each: more bytes than fit, though not more letters.
     let job = StreamJob::from_sql("small", "ä".repeat(70_000));
     assert!(by_definition(&job, None)[0].message.starts_with("is more than 131072 bytes"));
     job.validate().unwrap_err();
-    for name in ["", "A", "1a", "a-", "a_b", &"a".repeat(41), "a.b"] {
+    for name in BAD_NAMES {
         let job = StreamJob::from_sql(name, "SELECT".into());
         let found = by_definition(&job, None);
         assert!(found.len() == 1 && found[0].path == "metadata.name", "{name}: {found:?}");
@@ -127,25 +59,7 @@ fn what_the_api_server_refuses_the_rules_in_rust_refuse() {
 
 #[test]
 fn what_only_the_definition_says_is_said_to_all() {
-    for (more, said) in [
-        (
-            "worker: {resources: {limits: {memory: 256Mi}}}",
-            "spec.state.memory: must be less than worker.resources.limits.memory, which also holds batches",
-        ),
-        ("worker: {resources: {limits: {memory: 1000}}}", "spec.state.memory: must be less than"),
-        ("store: {claimName: c, region: r}", "spec.store: endpoint, region and credentialsSecretName belong to uri"),
-        ("store: {uri: bucket}", "spec.store.uri: must be s3://BUCKET/PREFIX"),
-        ("store: {uri: \"s3://key:secret@bucket\"}", "spec.store.uri: must be s3://BUCKET/PREFIX"),
-        ("store: {uri: \"s3://b\", endpoint: s3:9000}", "spec.store.endpoint: must be http://HOST:PORT"),
-        (
-            "worker: {terminationGracePeriodSeconds: 0}",
-            "spec.worker.terminationGracePeriodSeconds: 0 must be from 1 to",
-        ),
-        ("restart: {maxFailures: 10001}", "spec.restart.maxFailures: 10001 must be from 0 to 10000"),
-        ("image: \"\"", "spec.image: is too short; it cannot be empty"),
-        ("upgrade: {dropState: [a, a]}", "spec.upgrade.dropState[1]: `a` is there already"),
-        ("imagePullSecrets: [{name: a}, {name: a}]", "spec.imagePullSecrets[1].name: `a` is there already"),
-    ] {
+    for (more, said) in BAD_BY_DEFINITION {
         let invalid = check(&small(more)).expect_err(more).to_string();
         assert!(invalid.starts_with(said) && !invalid.contains('\n'), "{more}\n  wanted {said}\n  got    {invalid}");
     }
