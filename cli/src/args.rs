@@ -172,6 +172,9 @@ pub enum BenchCommand {
         /// Rows to send
         #[arg(long, default_value_t = 40_000_000)]
         rows: u64,
+        /// Key groups they are in
+        #[arg(long, value_name = "N", default_value_t = 256)]
+        key_groups: u32,
         /// One JSON object
         #[arg(long)]
         json: bool,

@@ -13,7 +13,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
     match args.command {
         BenchCommand::Nexmark(args) => nexmark::bench(&args),
         BenchCommand::Rescale(args) => rescale::bench(&args),
-        BenchCommand::Exchange { rows, json } => exchange::bench(rows, json),
+        BenchCommand::Exchange { rows, key_groups, json } => exchange::bench(rows, key_groups, json),
         BenchCommand::ExchangePeer { rows } => exchange::peer(rows),
     }
 }

@@ -8,8 +8,8 @@ use millstream_runtime::clock::SystemClock;
 use millstream_runtime::exchange::bench::{self, Addresses, Options};
 
 /// The sending side; starts the receiving one.
-pub fn bench(rows: u64, json: bool) -> Result<()> {
-    let options = Options { rows, ..Options::default() };
+pub fn bench(rows: u64, key_groups: u32, json: bool) -> Result<()> {
+    let options = Options { rows, key_groups, ..Options::default() };
     let program = std::env::current_exe().context("cannot find the millstream binary")?;
     let mut peer = Command::new(program)
         .args(["bench", "exchange-peer", "--rows", &rows.to_string()])

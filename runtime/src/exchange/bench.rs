@@ -24,7 +24,6 @@ use crate::net::handshake::{Identity, Secret};
 use crate::net::{Network, TcpNetwork};
 use crate::random::SystemRandom;
 
-const KEY_GROUPS: u32 = 256;
 const SENDER: TaskId = 0;
 // The lesser name dials.
 const SENDER_NAME: &str = "w0";
@@ -44,11 +43,13 @@ pub struct Options {
     pub receivers: u32,
     /// Window of each channel.
     pub window_bytes: usize,
+    /// Key groups the rows are in; with as many as receivers, each has one and no more can ever move.
+    pub key_groups: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rows: 40_000_000, batch_rows: 4096, receivers: 2, window_bytes: 1 << 20 }
+        Self { rows: 40_000_000, batch_rows: 4096, receivers: 2, window_bytes: 1 << 20, key_groups: 256 }
     }
 }
 
@@ -214,10 +215,10 @@ pub async fn send(options: &Options, addresses: &Addresses, clock: Arc<dyn Clock
     port.connect(&hub, &receiver).await?;
     let outlets = tasks.iter().map(|task| hub.outlet(forth(*task), Some(RECEIVER_NAME), wake()));
     let outlets = outlets.collect::<Result<Vec<_>, _>>()?;
-    let table = OwnerTable::initial(&tasks, KEY_GROUPS);
+    let table = OwnerTable::initial(&tasks, options.key_groups);
     let partition = Partition::Hash { columns: vec![0] };
     let router_options = RouterOptions { batch_rows: options.batch_rows };
-    let router = Router::new(partition, outlets, &table, KEY_GROUPS, router_options)?;
+    let router = Router::new(partition, outlets, &table, options.key_groups, router_options)?;
     let batches = (0..BATCHES).map(|number| batch(number, options.batch_rows)).collect::<Result<Vec<_>, _>>()?;
     let rounds = options.rows.div_ceil(options.batch_rows as u64);
     let pushing = {
@@ -277,6 +278,7 @@ fn check(options: &Options) -> Result<(), Error> {
         (options.batch_rows as u64, "batch_rows"),
         (u64::from(options.receivers), "receivers"),
         (options.window_bytes as u64, "window_bytes"),
+        (u64::from(options.key_groups), "key_groups"),
     ];
     all.iter().find(|(value, _)| *value == 0).map_or(Ok(()), |(_, name)| Err(Error::Option(name)))
 }
