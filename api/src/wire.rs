@@ -9,6 +9,7 @@
 //! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
 //! | POST /api/v1/rescale/cancel | -> `RescaleStatus`; 409 when there is nothing to cancel |
 //! | GET /api/v1/rescales | `Vec<RescaleStatus>`, newest first |
+//! | POST /api/v1/workers/release | `ReleaseRequest` -> `JobStatus`: these workers are placed on no more |
 //! | POST /api/v1/stop | `StopRequest` -> `JobStatus` |
 //! | GET /api/v1/openapi.json | the generated OpenAPI document (no token needed) |
 //!
@@ -16,14 +17,16 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{Epoch, Generation, KeyGroup, TaskId, Term};
+use crate::id::{Epoch, Generation, KeyGroup, TableVersion, TaskId, Term};
 
 mod rescale;
+mod worker;
 
 pub use rescale::{
     Batching, GroupMove, HotGroup, RescaleBatch, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus,
     RescaleStrategy,
 };
+pub use worker::{Expect, ReleaseRequest, ReleasedWorker, WorkerStatus};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,29 +59,19 @@ impl JobState {
     }
 }
 
+/// What a coordinator waits for, and tries again until it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blocked {
+    /// The checkpoint store does not answer, or refuses.
+    StoreUnreachable,
+}
+
 /// One process and its pid, for the local platform.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ProcessStatus {
     /// Operating-system process id.
     pub pid: u32,
-}
-
-/// One registered worker.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct WorkerStatus {
-    /// Stable name, such as `w0`.
-    pub id: String,
-    /// Operating-system process id.
-    pub pid: u32,
-    /// Random number drawn at each start of the process.
-    pub incarnation: u64,
-    /// Address of the data port.
-    pub data_address: String,
-    /// Address of the admin port: `/metrics` and `/healthz`.
-    #[serde(default)]
-    pub admin_address: String,
-    /// Ids of the tasks it hosts.
-    pub tasks: Vec<TaskId>,
 }
 
 /// The job as a whole.
@@ -91,6 +84,9 @@ pub struct JobStatus {
     /// Why it failed or last recovered, empty if it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What stands in the way of the coordinator, while something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
     /// Incarnation of the task set.
     pub generation: Generation,
     /// Incarnation of the coordinator.
@@ -199,6 +195,9 @@ pub struct StageStatus {
     pub splits: Option<u32>,
     /// Number of tasks.
     pub parallelism: u32,
+    /// Version of its owner table.
+    #[serde(default)]
+    pub table_version: TableVersion,
     /// Edges into it.
     pub inputs: Vec<EdgeStatus>,
     /// Tasks by id.
@@ -248,6 +247,9 @@ pub struct StopRequest {
     /// Take a savepoint first, so that its path can be restored.
     #[serde(default)]
     pub savepoint: bool,
+    /// Compare-and-set: refused with 409 unless the job is like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
 }
 
 /// What went wrong.

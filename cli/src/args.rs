@@ -214,20 +214,44 @@ pub struct NexmarkArgs {
 
 #[derive(ClapArgs)]
 pub struct CoordinatorArgs {
-    /// Work folder with job.json
-    #[arg(long)]
-    pub workdir: PathBuf,
+    /// Work folder with job.json, of a process on this machine
+    #[arg(long, required_unless_present = "job", conflicts_with = "job")]
+    pub workdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub pod: PodArgs,
 }
 
 #[derive(ClapArgs)]
 pub struct WorkerArgs {
-    /// Its name
+    /// Its name; in a pod, the pod's
+    #[arg(long, required_unless_present = "job")]
+    pub name: Option<String>,
+    /// Tasks of each stage it can host; in a pod, as the job says
+    #[arg(long, required_unless_present = "job")]
+    pub slots: Option<u32>,
+    /// Work folder of the job, of a process on this machine
+    #[arg(long, required_unless_present = "job", conflicts_with = "job")]
+    pub workdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub pod: PodArgs,
+}
+
+/// A role in a pod; what differs from pod to pod is in its environment.
+#[derive(ClapArgs)]
+pub struct PodArgs {
+    /// The StreamJob that the pod is of
+    #[arg(long, requires = "tls", requires = "data")]
+    pub job: Option<PathBuf>,
+    /// Folder with certificates and token
     #[arg(long)]
-    pub name: String,
-    /// Tasks of each stage it can host
+    pub tls: Option<PathBuf>,
+    /// Folder for what lives as long as the pod
     #[arg(long)]
-    pub slots: u32,
-    /// Work folder of the job
+    pub data: Option<PathBuf>,
+    /// Address to listen at; all of them unless given
     #[arg(long)]
-    pub workdir: PathBuf,
+    pub listen: Option<String>,
+    /// File for the reason of the end
+    #[arg(long, default_value = "/dev/termination-log")]
+    pub termination_log: PathBuf,
 }

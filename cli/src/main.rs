@@ -11,6 +11,7 @@ mod fail;
 mod job;
 mod launch;
 mod load;
+mod pod;
 mod progress;
 mod role;
 mod run;

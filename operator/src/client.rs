@@ -140,7 +140,7 @@ impl Client {
 
     /// Stops the job, with a savepoint if wanted.
     pub async fn stop(&self, savepoint: bool) -> Result<JobStatus, Error> {
-        self.post("stop", &StopRequest { savepoint }, CHECKPOINT_TIMEOUT).await
+        self.post("stop", &StopRequest { savepoint, expect: None }, CHECKPOINT_TIMEOUT).await
     }
 
     async fn get<T: DeserializeOwned>(&self, call: &str) -> Result<T, Error> {

@@ -1,5 +1,5 @@
 //! Data plane: sql -> plan -> stages; exchange, state, checkpoint, connectors; the coordinator and worker roles.
-//! Never talks to the Kubernetes API.
+//! Runs in pods, and never talks to the Kubernetes API.
 
 pub mod batch;
 pub mod bench;
@@ -13,7 +13,9 @@ pub mod job;
 pub mod message;
 pub mod metrics;
 pub mod net;
+pub mod pod;
 pub mod random;
+pub mod redact;
 pub mod rescale;
 pub mod sink;
 pub mod source;

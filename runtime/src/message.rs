@@ -41,8 +41,11 @@ pub enum Command {
     Link { generation: Generation },
     /// See there.
     Order { generation: Generation, order: live::Order },
-    /// The job has ended and everything is committed: remove what is left over, then exit. Answered by `Finished`.
+    /// The job has ended and everything is committed, or this worker drains and owns nothing: remove what is left over (`clean`), then
+    /// exit. Answered by `Finished`.
     Finish { clean: bool },
+    /// Nothing will be placed here any more: say so to every coordinator to come. No answer.
+    Release,
 }
 
 /// A generation of a job, the same text for every worker.
@@ -120,6 +123,12 @@ pub struct Register {
     pub admin_address: String,
     /// Tasks of each stage it can host.
     pub slots: u32,
+    /// It drains, and has so much time left.
+    #[serde(default)]
+    pub draining_ms: Option<u64>,
+    /// A coordinator has released it.
+    #[serde(default)]
+    pub released: bool,
 }
 
 /// Worker to coordinator.
@@ -158,6 +167,8 @@ pub enum Report {
     PeerLost { generation: Generation, peer: String, reason: String },
     /// Counters of all tasks; sent twice a second.
     Metrics { generation: Generation, tasks: Vec<TaskReport> },
+    /// It is about to end: what it owns should be somewhere else before this time is over.
+    Draining { left_ms: u64 },
     /// Nothing is left to do.
     Finished,
 }

@@ -2,14 +2,24 @@
 //! `handshake`; control connections then speak `control`, data connections the frames of `exchange`.
 pub mod control;
 pub mod handshake;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+
+/// After so long without a word, the other side's kernel is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(3);
+/// Questions without an answer, after which the connection is broken.
+const PROBES_MAX: u32 = 3;
+/// What was sent is acknowledged within this time, or the connection is broken.
+const SILENCE_MAX: Duration = Duration::from_secs(12);
 
 /// The receiving half of a connection.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -80,8 +90,17 @@ impl Listener for Tcp {
     }
 }
 
-fn connection(stream: TcpStream, peer: String) -> io::Result<Connection> {
+/// No delay for small segments; and an end to connections whose other side is gone without a word: with its machine, or cut off.
+fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(PROBE).with_interval(PROBE).with_retries(PROBES_MAX);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(SILENCE_MAX))
+}
+
+fn connection(stream: TcpStream, peer: String) -> io::Result<Connection> {
+    tune(&stream)?;
     let (reader, writer) = stream.into_split();
     Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer })
 }

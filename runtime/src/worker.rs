@@ -210,8 +210,7 @@ impl Worker {
                 vec![self.uploaded(generation, epoch, task, result)]
             }
             Event::PeerLost { generation, peer, reason } if self.runs(generation) => {
-                self.note(|standing| standing.broken = true);
-                vec![Report::PeerLost { generation, peer, reason }]
+                self.peer_lost(generation, peer, reason)
             }
             Event::Measure => self.current.as_ref().map(report::measure).into_iter().collect(),
             _ => Vec::new(), // Of a generation that is over.

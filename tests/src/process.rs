@@ -139,6 +139,11 @@ impl Job {
         self.signal(pid, Signal::KILL)
     }
 
+    /// Tells a process of this job to end.
+    pub fn terminate(&self, pid: u32) -> Result<()> {
+        self.signal(pid, Signal::TERM)
+    }
+
     /// Holds processes of this job where they are, until `proceed`. None of their threads runs any more when this returns.
     pub async fn hold(&self, pids: &[u32]) -> Result<()> {
         for pid in pids {

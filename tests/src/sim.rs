@@ -71,6 +71,8 @@ pub struct Options {
     pub slow_network: bool,
     /// What goes wrong.
     pub faults: Faults,
+    /// Time a worker has to drain: least and most.
+    pub drain_ms: (u64, u64),
     /// A bug to plant in what carries the protocol.
     pub plant: Option<Plant>,
     /// A run that takes more steps has hung.
@@ -92,6 +94,7 @@ impl Default for Options {
             strategy: RescaleStrategy::Restart,
             slow_network: false,
             faults: Faults::default(),
+            drain_ms: (1, 3_000),
             plant: None,
             steps_max: 100_000,
         }
@@ -122,6 +125,8 @@ pub struct Faults {
     pub rescale: u32,
     /// Someone asks for a savepoint.
     pub savepoint: u32,
+    /// A worker is told to end, and drains; it comes back as a new incarnation.
+    pub drain: u32,
 }
 
 impl Faults {
@@ -135,6 +140,7 @@ impl Faults {
             fail_store: 2,
             rescale: 2,
             savepoint: 1,
+            drain: 1,
         }
     }
 
@@ -147,6 +153,7 @@ impl Faults {
             + self.fail_store
             + self.rescale
             + self.savepoint
+            + self.drain
     }
 }
 
@@ -190,6 +197,8 @@ pub struct Report {
     pub rescales: u64,
     /// Times a coordinator that came back took over the tasks that ran.
     pub adoptions: u64,
+    /// Times that tasks went on elsewhere by a checkpoint, because a worker that drained could not be emptied live.
+    pub leaves: u64,
     /// Whether key groups of a task with state were restored at another task.
     pub moved_state: bool,
     /// State in the last checkpoint.
@@ -198,6 +207,8 @@ pub struct Report {
     pub source_rows: u64,
     /// What went wrong, as often as it did.
     pub faults: Faults,
+    /// Workers that drained and had not the time for it.
+    pub expired: u32,
     /// Virtual time.
     pub virtual_ms: u64,
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{Generation, KeyGroup, TableVersion, TaskId};
+use super::Expect;
+use crate::id::{KeyGroup, TableVersion, TaskId};
 
 /// How a rescale gets from one owner table to the next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -41,9 +42,9 @@ pub struct RescaleRequest {
     /// How.
     #[serde(default)]
     pub strategy: RescaleStrategy,
-    /// Compare-and-set: refused with 409 unless the job is at this generation.
+    /// Compare-and-set: refused with 409 unless the job is like this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
+    pub expect: Option<Expect>,
     /// Stage name -> the task that is to own each key group, in the order of the groups. Without an entry the coordinator
     /// computes the table.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -201,6 +202,9 @@ pub struct RescaleStatus {
     /// The last batches settled, oldest first; at most [`RescaleStatus::HISTORY`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<RescaleBatch>,
+    /// Workers that it empties because they are draining; nobody asked for it otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drains: Vec<String>,
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millstream_api::id::{Generation, TaskId};
-use millstream_api::wire::{Batching, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+use millstream_api::wire::{
+    Batching, Expect, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy,
+};
 use millstream_operator::client::Client;
 
 use super::show;
@@ -66,7 +68,7 @@ fn request(args: &RescaleArgs, generation: Generation) -> Result<RescaleRequest>
     Ok(RescaleRequest {
         stages: parse_stages(&args.stages)?,
         strategy,
-        generation: Some(generation),
+        expect: Some(Expect::at(generation)),
         tables: args.table.as_deref().map(read_tables).transpose()?.unwrap_or_default(),
         rebalance: args.rebalance.clone(),
         batch,

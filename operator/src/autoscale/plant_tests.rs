@@ -62,6 +62,7 @@ impl Plant {
             source: from.is_none(),
             splits: from.is_none().then_some(64),
             parallelism: tasks,
+            table_version: 0,
             inputs: from.into_iter().map(|from| self.edge(at, from)).collect(),
             tasks: (0..tasks).map(|task| self.task(at, task, tasks, offered)).collect(),
             groups: Vec::new(),

@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use millstream_api::wire::Expect;
 use serde_json::{Value, json};
 
 use super::*;
@@ -23,7 +24,7 @@ async fn serve(token: &'static str) -> String {
         }
     };
     let rescale = |Json(body): Json<Value>| async move {
-        let message = format!("the job is at generation 4, not {}", body["generation"]);
+        let message = format!("the job is at generation 4, not {}", body["expect"]["generation"]);
         (StatusCode::CONFLICT, Json(json!({ "error": message })))
     };
     let router = Router::new()
@@ -69,7 +70,8 @@ async fn errors_say_what_and_where() {
     let error = client.rescales().await.unwrap_err().to_string();
     assert_eq!(error, "the job's API refused: wrong token (HTTP 401)");
     let client = Client::new(&address, "secret").unwrap();
-    let request = RescaleRequest { stages: [("a".into(), 2)].into(), generation: Some(3), ..RescaleRequest::default() };
+    let (stages, expect) = ([("a".into(), 2)].into(), Some(Expect::at(3)));
+    let request = RescaleRequest { stages, expect, ..RescaleRequest::default() };
     let error = client.rescale(&request).await.unwrap_err();
     assert!(error.is_conflict() && error.to_string().contains("generation 4, not 3"), "{error}");
     let error = client.job().await.unwrap_err().to_string();

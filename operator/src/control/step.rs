@@ -1,5 +1,5 @@
 //! One turn of the loop, without a side effect.
-use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus};
+use millstream_api::wire::{Expect, JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus};
 
 use super::memory::{Memory, Pending};
 use super::plan::{Mode, Plan};
@@ -154,7 +154,7 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
                     // A restart cannot; it would spread them evenly.
                     strategy: if pending.rebalance.is_empty() { plan.strategy } else { RescaleStrategy::Incremental },
                     rebalance: pending.rebalance,
-                    generation: Some(job.generation),
+                    expect: Some(Expect::at(job.generation)),
                     ..RescaleRequest::default()
                 })];
             }

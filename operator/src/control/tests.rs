@@ -1,7 +1,7 @@
 use millstream_api::job::parse_yaml;
 use millstream_api::wire::{
-    CheckpointStatus, EdgeStatus, JobState, JobStatus, ProcessStatus, RescaleRequest, RescaleState, RescaleStatus,
-    RescaleStrategy, StageStatus, TaskCounters, TaskStatus, WorkerStatus,
+    CheckpointStatus, EdgeStatus, Expect, JobState, JobStatus, ProcessStatus, RescaleRequest, RescaleState,
+    RescaleStatus, RescaleStrategy, StageStatus, TaskCounters, TaskStatus, WorkerStatus,
 };
 
 use super::*;
@@ -46,6 +46,7 @@ impl World {
             name: "elastic".into(),
             state: JobState::Running,
             error: None,
+            blocked: None,
             generation: 1,
             term: 1,
             recoveries: 0,
@@ -91,9 +92,8 @@ impl World {
                 id: format!("w{n}"),
                 pid: n + 10,
                 incarnation: 1,
-                data_address: String::new(),
-                admin_address: String::new(),
                 tasks: if n < tasks { vec![n] } else { Vec::new() },
+                ..WorkerStatus::default()
             })
             .collect();
     }
@@ -134,6 +134,7 @@ impl World {
                 source: from.is_none(),
                 splits: from.is_none().then_some(16),
                 parallelism: count,
+                table_version: 0,
                 inputs: from.into_iter().map(edge).collect(),
                 tasks: (0..count).map(task).collect(),
                 groups: Vec::new(),
@@ -181,7 +182,8 @@ impl World {
 
     fn rescale(&mut self, request: &RescaleRequest) {
         let Some(to) = request.stages.get("work").copied() else { return };
-        assert_eq!((Some(self.job().generation), RescaleStrategy::Incremental), (request.generation, request.strategy));
+        let expected = (Some(Expect::at(self.job().generation)), RescaleStrategy::Incremental);
+        assert_eq!((request.expect.clone(), request.strategy), expected);
         assert!(self.job().workers.len() >= to as usize, "workers come first");
         self.job().generation += 1;
         self.rescales += 1;

@@ -8,7 +8,7 @@
 //!
 //! So manifests form a chain: those of the highest term that has started; up to its start, those of the term it started
 //! from; and so on. Manifests of fenced coordinators that nobody started from are off the chain, and ignored.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_api::id::{Epoch, Generation, Term};
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,30 @@ pub fn claim_term(
         return Err(Error::Fenced { term, by });
     }
     Ok(Claimed { term, start: newest.manifest, skipped: newest.skipped })
+}
+
+/// When the first term of a job was claimed, ms since 1970.
+pub fn first_claimed_at_ms(store: &dyn CheckpointStore, prefix: &str) -> Result<Option<i64>, Error> {
+    let path = paths::claim(prefix, 1);
+    let corrupt = |error: serde_json::Error| Error::Corrupt { path: path.clone(), reason: error.to_string() };
+    let claim = store.get(&path)?.map(|bytes| serde_json::from_slice::<Claim>(&bytes)).transpose().map_err(corrupt)?;
+    Ok(claim.map(|claim| claim.claimed_at_ms))
+}
+
+/// The newest checkpoint of the jobs whose folders are beside this one's, which are those that had its name: prefix and manifest.
+pub fn latest_beside(store: &dyn CheckpointStore, prefix: &str) -> Result<Option<(String, ManifestId)>, Error> {
+    let Some((folder, _)) = prefix.rsplit_once('/') else { return Ok(None) };
+    let listed = store.list(folder)?;
+    let manifests = listed.iter().filter_map(|object| object.path.split_once("/manifests/"));
+    let others: BTreeSet<&str> = manifests.map(|(other, _)| other).filter(|other| *other != prefix).collect();
+    let mut latest: Option<(i64, String, ManifestId)> = None;
+    for other in others {
+        let Some(manifest) = newest(store, other)?.manifest else { continue };
+        if latest.as_ref().is_none_or(|(at_ms, ..)| manifest.created_at_ms > *at_ms) {
+            latest = Some((manifest.created_at_ms, other.to_owned(), manifest.id()));
+        }
+    }
+    Ok(latest.map(|(_, other, id)| (other, id)))
 }
 
 /// Notes that a generation is about to be deployed: whoever comes back takes over tasks of no other, since those of an older one have

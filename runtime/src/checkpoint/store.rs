@@ -6,9 +6,11 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 
+mod location;
 mod memory;
 mod object;
 
+pub use location::Location;
 pub use memory::{Call, Failure, Fault, MemoryCheckpoints, Operation};
 pub use object::ObjectCheckpoints;
 

@@ -1,4 +1,4 @@
-//! The job's REST API and its `/metrics`, over the coordinator's loop.
+//! The job's REST API, over the coordinator's loop.
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request as HttpRequest, State};
 use axum::http::{StatusCode, header};
@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millstream_api::wire::{
-    CheckpointStatus, ErrorBody, JobStatus, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
+    CheckpointStatus, ErrorBody, JobStatus, ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest,
+    StageStatus, StopRequest,
 };
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +18,8 @@ use super::protocol::{Reply, Request};
 
 /// What the API asks of the coordinator's loop.
 pub enum Call {
+    /// Whether it takes in anything at all.
+    Alive(oneshot::Sender<()>),
     /// The job as a whole.
     Job(oneshot::Sender<JobStatus>),
     /// Its stages.
@@ -82,12 +85,11 @@ pub fn router(calls: mpsc::Sender<Call>, token: &str) -> Router {
         .route("/api/v1/rescale", post(rescale))
         .route("/api/v1/rescale/cancel", post(cancel_rescale))
         .route("/api/v1/rescales", get(rescales))
+        .route("/api/v1/workers/release", post(release))
         .route("/api/v1/stop", post(stop))
         .layer(middleware::from_fn_with_state(api.clone(), authorize));
     Router::new()
         .route("/api/v1/openapi.json", get(|| async { Json(openapi()) }))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
         .merge(guarded)
         .fallback(|| async { Refused(StatusCode::NOT_FOUND, "no such path; see /api/v1/openapi.json".into()) })
         .with_state(api)
@@ -98,7 +100,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         info(title = "Millstream job API", description = "One running job, served by its coordinator."),
-        paths(job, stages, checkpoints, savepoint, rescale, cancel_rescale, rescales, stop)
+        paths(job, stages, checkpoints, savepoint, rescale, cancel_rescale, rescales, release, stop)
     )]
     struct Document;
     Document::openapi()
@@ -110,7 +112,7 @@ async fn authorize(State(api): State<Api>, request: HttpRequest, next: Next) -> 
     if same(given.as_bytes(), api.token.as_bytes()) {
         return next.run(request).await;
     }
-    let text = "the token is missing or wrong; it is in api.json of the job's work folder";
+    let text = "the token is missing or wrong; it is in api.json of the job's work folder, or in its secret NAME-tls";
     Refused(StatusCode::UNAUTHORIZED, text.into()).into_response()
 }
 
@@ -189,12 +191,28 @@ async fn cancel_rescale(State(api): State<Api>) -> Result<Json<RescaleStatus>, R
     }
 }
 
+/// Releases workers that host nothing: nothing is placed on these incarnations any more, and their processes may be ended.
+#[utoipa::path(post, path = "/api/v1/workers/release", request_body = ReleaseRequest,
+    responses((status = 200, body = JobStatus), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody)))]
+async fn release(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<JobStatus>, Refused> {
+    let request: ReleaseRequest = parse(&body)?;
+    match api.ask(|reply| Call::Change(Request::Release(request), reply)).await? {
+        Reply::Released => api.ask(Call::Job).await.map(Json),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
 /// Begins to stop the job.
 #[utoipa::path(post, path = "/api/v1/stop", request_body = StopRequest,
     responses((status = 200, body = JobStatus), (status = 409, body = ErrorBody)))]
 async fn stop(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<JobStatus>, Refused> {
-    let StopRequest { savepoint } = parse(&body)?;
-    match api.ask(|reply| Call::Change(Request::Stop { savepoint }, reply)).await? {
+    let StopRequest { savepoint, expect } = parse(&body)?;
+    let stop = Request::Stop { savepoint };
+    let stop = match expect {
+        Some(expect) => Request::If(expect, Box::new(stop)),
+        None => stop,
+    };
+    match api.ask(|reply| Call::Change(stop, reply)).await? {
         Reply::Stop => api.ask(Call::Job).await.map(Json),
         other => Err(Refused::from_reply(other)),
     }
@@ -204,8 +222,4 @@ fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     let refused =
         |error| Refused(StatusCode::BAD_REQUEST, format!("the request body is not what is expected: {error}"));
     serde_json::from_slice(body).map_err(refused)
-}
-
-async fn metrics(State(api): State<Api>) -> Result<String, Refused> {
-    api.ask(Call::Metrics).await
 }

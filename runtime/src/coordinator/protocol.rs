@@ -29,6 +29,7 @@ mod event;
 mod failure;
 mod live;
 mod measure;
+mod release;
 mod request;
 mod target;
 
@@ -59,6 +60,19 @@ pub struct Config {
     pub noted: Option<Generation>,
     /// Its process.
     pub pid: u32,
+    /// How long what is missing is waited for; none: slots for ever, hosts as long as a process takes to find its coordinator.
+    pub patience: Option<Patience>,
+}
+
+/// How long what is missing is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Slots, before the first tasks of this coordinator.
+    pub start_ms: i64,
+    /// Slots, after a loss.
+    pub lost_ms: i64,
+    /// Hosts of tasks that may be taken over.
+    pub adopt_ms: i64,
 }
 
 /// A registered worker.
@@ -70,6 +84,10 @@ pub struct Worker {
     pub metrics: Vec<TaskReport>,
     /// What they send to which key group.
     pub loads: Loads,
+    /// It is about to end.
+    pub(super) drain: Option<live::Drain>,
+    /// Nothing is placed on it any more.
+    pub(super) released: bool,
 }
 
 /// Where the job is.
@@ -93,8 +111,14 @@ pub(super) enum Then {
 /// What a person or the autoscaler wants, until it is done.
 #[derive(Debug)]
 pub(super) enum Intent {
-    Rescale { to: Vec<u32> },
-    Stop { savepoint: bool },
+    Rescale {
+        to: Vec<u32>,
+    },
+    Stop {
+        savepoint: bool,
+    },
+    /// Workers drain: a checkpoint, then on without them.
+    Leave,
 }
 
 /// The state machine. Fields are read by `view`.
@@ -103,7 +127,7 @@ pub struct Coordinator {
     pub(super) config: Config,
     pub(super) workers: BTreeMap<String, Worker>,
     pub(super) phase: Phase,
-    phase_since_ms: i64,
+    phase_since_ms: Option<i64>,
     pub(super) generation: Generation,
     pub(super) deployment: Vec<StageDeployment>,
     pub(super) parallelism: Vec<u32>,
@@ -131,6 +155,8 @@ pub struct Coordinator {
     next_epoch: Epoch,
     last_round_at_ms: i64,
     failures: VecDeque<i64>,
+    /// Workers that were released, by name, with the incarnation that was meant.
+    released: BTreeMap<String, u64>,
 }
 
 /// What a coordinator has counted since it started.
@@ -170,7 +196,7 @@ impl Coordinator {
             config,
             workers: BTreeMap::new(),
             phase: Phase::Waiting,
-            phase_since_ms: 0,
+            phase_since_ms: None,
             generation,
             deployment: Vec::new(),
             parallelism,
@@ -194,12 +220,14 @@ impl Coordinator {
             next_epoch,
             last_round_at_ms: 0,
             failures: VecDeque::new(),
+            released: BTreeMap::new(),
         }
     }
 
     /// Takes in one fact.
     pub fn on(&mut self, now_ms: i64, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
+        self.phase_since_ms.get_or_insert(now_ms);
         let before = (discriminant(&self.phase), self.generation);
         match event {
             Event::Registered(register) => self.registered(now_ms, register, &mut out),
@@ -213,8 +241,9 @@ impl Coordinator {
             Event::Tick => self.give_up_silent(now_ms, &mut out),
         }
         self.advance(now_ms, &mut out);
+        self.dismiss(&mut out);
         if before != (discriminant(&self.phase), self.generation) {
-            self.phase_since_ms = now_ms;
+            self.phase_since_ms = Some(now_ms);
         }
         out
     }
@@ -269,11 +298,17 @@ impl Coordinator {
             None => Command::Cancel { generation: self.generation },
         };
         out.push(Action::Send { worker: register.name.clone(), command });
-        self.workers.insert(register.name.clone(), Worker { register, metrics: Vec::new(), loads: Loads::default() });
+        let drain = register.draining_ms.map(|left_ms| live::Drain::new(now_ms, left_ms));
+        let known = self.released.get(&register.name) == Some(&register.incarnation);
+        let (released, metrics, loads) = (known || register.released, Vec::new(), Loads::default());
+        self.workers.insert(register.name.clone(), Worker { register, metrics, loads, drain, released });
     }
 
     fn said(&mut self, now_ms: i64, worker: &str, report: Report, out: &mut Vec<Action>) {
         let current = self.generation;
+        if let Report::Draining { left_ms } = report {
+            return self.drains(now_ms, worker, left_ms, out);
+        }
         if self.adoption.is_some() {
             return self.heard_of_tasks(worker, report);
         }

@@ -20,6 +20,8 @@ pub enum Purpose {
     Rescale,
     /// Before a stop.
     Stop,
+    /// Before tasks leave workers that drain.
+    Leave,
     /// All input has been processed: commits the last output.
     Final,
 }

@@ -96,8 +96,10 @@ pub struct Standing {
     pub epoch: Epoch,
     /// The tasks have been started.
     pub started: bool,
-    /// One of them has failed, or a peer is lost.
+    /// One of them has failed.
     pub broken: bool,
+    /// Peers whose connection has broken. One that hosts nothing any more is none.
+    pub lost: BTreeSet<String>,
     /// Tasks join, leave, or hand units over.
     pub changing: bool,
 }

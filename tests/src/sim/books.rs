@@ -24,6 +24,7 @@ pub struct Books {
     pub recoveries: u64,
     pub rescales: u64,
     pub adoptions: u64,
+    pub leaves: u64,
     pub moved_state: bool,
     /// Of the newest checkpoint.
     pub state_bytes: u64,

@@ -197,6 +197,7 @@ impl World {
             term: claimed.term,
             noted: None,
             pid: 0,
+            patience: None,
         };
         let noted = self.quietly(|store| history::newest_generation(store, PREFIX));
         let config = Config { noted: noted.unwrap_or_default(), ..config };
@@ -302,6 +303,7 @@ impl World {
             }
             Action::Tell(text) => {
                 self.books.adoptions += u64::from(text.contains("go on under term"));
+                self.books.leaves += u64::from(text.contains("a checkpoint is taken, then"));
                 let text = text.replace(&self.output.path().display().to_string(), "OUT");
                 self.note(text);
             }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use millstream_api::wire::{Batching, RescaleStrategy};
 use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
 use millstream_runtime::coordinator::protocol::Request;
+use millstream_runtime::message::Report;
 use millstream_runtime::state::disk::MemoryDisk;
 
 use super::Faults;
@@ -20,6 +21,7 @@ enum Kind {
     FailStore,
     Rescale,
     Savepoint,
+    Drain,
 }
 
 /// Faults to come, in order, and those that have been.
@@ -27,6 +29,8 @@ pub struct Plan {
     coming: Vec<Kind>,
     next_at_step: u64,
     pub done: Faults,
+    /// Workers that drained and had not the time for it.
+    pub expired: u32,
     /// Calls to the store that are to fail, and the dice that say which.
     armed: Arc<Mutex<(u32, Rng)>>,
 }
@@ -42,6 +46,7 @@ impl Plan {
             (Kind::FailStore, faults.fail_store),
             (Kind::Rescale, faults.rescale),
             (Kind::Savepoint, faults.savepoint),
+            (Kind::Drain, faults.drain),
         ];
         let mut coming: Vec<Kind> =
             counts.into_iter().flat_map(|(kind, count)| (0..count).map(move |_| kind)).collect();
@@ -49,7 +54,7 @@ impl Plan {
             coming.swap(at, rng.below(at + 1));
         }
         let armed = Arc::new(Mutex::new((0, Rng::new(rng.next()))));
-        Self { coming, next_at_step: rng.between(1, 300), done: Faults::default(), armed }
+        Self { coming, next_at_step: rng.between(1, 300), done: Faults::default(), expired: 0, armed }
     }
 
     fn hook(&self) -> Fault {
@@ -107,6 +112,7 @@ impl World {
                 self.ask(Request::Savepoint)?;
                 (true, &mut self.plan.done.savepoint)
             }
+            Kind::Drain => (self.drain(), &mut self.plan.done.drain),
         };
         *count += u32::from(happened);
         Ok(happened)
@@ -149,6 +155,20 @@ impl World {
         self.ground.net.gone(&place.name, kept);
         self.seats.hang_up(node.control, kept);
         self.note(format!("w{index} is gone"));
+    }
+
+    /// A worker is told to end: it says so, and has some time.
+    fn drain(&mut self) -> bool {
+        let Some(index) = self.any_place(|node| node.leave_at_us.is_none()) else { return false };
+        let (least, most) = self.options.drain_ms;
+        let left_ms = self.rng.between(least, most);
+        let at_us = self.now_us() + 1000 * left_ms;
+        let Some(node) = &mut self.places[index].node else { return false };
+        node.leave_at_us = Some(at_us);
+        let control = node.control;
+        self.seats.say(control, Report::Draining { left_ms });
+        self.note(format!("w{index} drains for {left_ms} ms"));
+        true
     }
 
     fn cut_control(&mut self) -> bool {

@@ -24,6 +24,8 @@ impl World {
             data_address: format!("w{index}"),
             admin_address: String::new(),
             slots: self.options.slots,
+            draining_ms: node.leave_at_us.map(|at_us| at_us.saturating_sub(now_us) / 1000),
+            released: false,
         };
         match self.seats.open(index, register) {
             Some(conn) => {
@@ -31,6 +33,7 @@ impl World {
                 node.measure_at_us = now_us;
                 self.note(format!("w{index} dials"));
             }
+            None if node.leave_at_us.is_some() && !node.worker.hosts() => self.leave(index, 4),
             None => {
                 node.dial_at_us = now_us + LOOK_AGAIN_US;
                 if now_us.saturating_sub(node.alone_since_us) > LEASE_US {

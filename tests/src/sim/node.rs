@@ -41,6 +41,8 @@ pub struct Node {
     pub dial_at_us: u64,
     pub alone_since_us: u64,
     pub measure_at_us: u64,
+    /// It drains, and is gone by then.
+    pub leave_at_us: Option<u64>,
 }
 
 /// What every worker shares.
@@ -93,6 +95,7 @@ impl Node {
             dial_at_us: now_us,
             alone_since_us: now_us,
             measure_at_us: now_us,
+            leave_at_us: None,
         }
     }
 

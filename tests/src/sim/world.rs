@@ -48,6 +48,8 @@ pub enum Move {
     Up(ConnId),
     /// The coordinator finds that a worker is gone.
     Lost(ConnId),
+    /// A worker that drains has no time left.
+    Expire(usize),
     /// The coordinator's process is started.
     StartCoordinator,
     /// A call to the checkpoint store is done.
@@ -180,7 +182,8 @@ impl World {
             }
         }
         self.books.conserved(&self.shape.stages)?;
-        let troubles = Faults { rescale: 0, savepoint: 0, ..self.plan.done }.total();
+        // A worker that has the time to drain is no trouble.
+        let troubles = Faults { rescale: 0, savepoint: 0, drain: self.plan.expired, ..self.plan.done }.total();
         if self.books.recoveries > 0 && troubles == 0 {
             return Err(format!("it went back {} times, and nothing had gone wrong", self.books.recoveries));
         }
@@ -192,10 +195,12 @@ impl World {
             recoveries: self.books.recoveries,
             rescales: self.books.rescales,
             adoptions: self.books.adoptions,
+            leaves: self.books.leaves,
             moved_state: self.books.moved_state,
             state_bytes: self.books.state_bytes,
             source_rows: self.books.source_rows(&self.shape.stages),
             faults: self.plan.done,
+            expired: self.plan.expired,
             virtual_ms: self.now_us() / 1000,
         })
     }
@@ -254,6 +259,9 @@ impl World {
             None => timed(node.dial_at_us, Move::Dial(index), moves),
             Some(_) => timed(node.measure_at_us, Move::Measure(index), moves),
         }
+        if let Some(at_us) = node.leave_at_us {
+            timed(at_us, Move::Expire(index), moves);
+        }
         if !node.inbox.is_empty() {
             moves.push(Move::Event(index));
         }
@@ -305,6 +313,10 @@ impl World {
             Move::HungUp(conn) => self.hung_up(conn),
             Move::Up(conn) => return self.up(conn),
             Move::Lost(conn) => return self.lost(conn),
+            Move::Expire(index) => {
+                self.plan.expired += 1;
+                self.leave(index, 4);
+            }
             Move::StartCoordinator => self.start_coordinator(),
             Move::Store => self.store_call(),
             Move::Stored => return self.stored(),
@@ -335,9 +347,13 @@ impl World {
     fn event(&mut self, index: usize) -> Result<(), String> {
         let Some(node) = &mut self.places[index].node else { return Ok(()) };
         let Some(event) = node.inbox.pop_front() else { return Ok(()) };
+        let mut still_owns = false;
         let mut shown = String::new();
         if let Event::Command(command) = &event {
             shown = show_command(command);
+            if matches!(command, Command::Finish { .. }) && node.leave_at_us.is_some() && node.worker.hosts() {
+                still_owns = true;
+            }
             if matches!(command, Command::Deploy(_) | Command::Cancel { .. } | Command::Finish { .. }) {
                 measure(node, &mut self.books);
             }
@@ -363,6 +379,9 @@ impl World {
             self.seats.say(control, report);
         }
         self.note(format!("w{index} event {shown}"));
+        if still_owns && self.state().is_some_and(|state| !state.is_final()) {
+            return Err(format!("w{index} was told to go and has tasks"));
+        }
         if finished {
             self.leave(index, 4);
         }

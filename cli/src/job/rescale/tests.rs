@@ -81,7 +81,7 @@ fn options_become_the_request() {
     let args = asked(&["--stage", "a=2", "--rebalance", "b", "--batch", "fluid", "--no-wait"]).unwrap();
     let expected = RescaleRequest {
         stages: [("a".into(), 2)].into(),
-        generation: Some(7),
+        expect: Some(Expect::at(7)),
         rebalance: vec!["b".into()],
         batch: Batching::Fluid,
         ..RescaleRequest::default()

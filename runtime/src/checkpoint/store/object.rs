@@ -1,4 +1,4 @@
-//! The production store, over the `object_store` crate.
+//! The production store, over the `object_store` crate: a local folder, or a bucket of an S3-compatible server.
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -42,12 +42,25 @@ impl ObjectCheckpoints {
     }
 }
 
-/// Whether trying again can help.
+/// What precedes the status in the crate's own text, whose type it keeps to itself.
+const STATUS: &str = "status code: ";
+
+/// The HTTP status a server refused with.
+fn status(error: &dyn std::error::Error) -> Option<u16> {
+    let text = error.to_string();
+    let digits = text.get(text.find(STATUS)? + STATUS.len()..)?.get(..3)?;
+    digits.parse().ok()
+}
+
+/// Whether trying again can help. What a server refuses for its content or its credentials stays refused.
 fn is_transient(error: &object_store::Error) -> bool {
     match error {
         object_store::Error::Generic { source, .. } => {
             let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
             while let Some(error) = cause {
+                if let Some(status) = status(error) {
+                    return status >= 500 || matches!(status, 408 | 409 | 429);
+                }
                 if let Some(error) = error.downcast_ref::<std::io::Error>() {
                     use ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
                     return !matches!(
@@ -62,6 +75,11 @@ fn is_transient(error: &object_store::Error) -> bool {
         object_store::Error::JoinError { .. } => true,
         _ => false,
     }
+}
+
+/// Whether there is no such object; a bucket that is not there is something else.
+fn is_missing(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { source, .. } if !source.to_string().contains("NoSuchBucket"))
 }
 
 fn failed(attempt: &'static str, path: &str) -> impl FnOnce(object_store::Error) -> Error {
@@ -80,6 +98,19 @@ fn read_part(from: &mut dyn Read) -> std::io::Result<Vec<u8>> {
     Ok(part)
 }
 
+impl ObjectCheckpoints {
+    /// S3 also says "exists" of a write that met another one, after which there may be none: then somebody must try again.
+    fn is_there(&self, at: &ObjectPath, path: &str) -> Result<bool, Error> {
+        match self.runtime.block_on(self.inner.head(at)) {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { source, .. }) => {
+                Err(Error { attempt: "create", path: path.to_owned(), transient: true, source })
+            }
+            Err(error) => Err(failed("create", path)(error)),
+        }
+    }
+}
+
 impl CheckpointStore for ObjectCheckpoints {
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), Error> {
         let at = location("write", path)?;
@@ -92,7 +123,7 @@ impl CheckpointStore for ObjectCheckpoints {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.runtime.block_on(self.inner.put_opts(&at, bytes.into(), options)) {
             Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(object_store::Error::AlreadyExists { .. }) => self.is_there(&at, path),
             Err(error) => Err(failed("create", path)(error)),
         }
     }
@@ -102,7 +133,7 @@ impl CheckpointStore for ObjectCheckpoints {
         let read = async { self.inner.get(&at).await?.bytes().await };
         match self.runtime.block_on(read) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(failed("read", path)(error)),
         }
     }
@@ -139,7 +170,7 @@ impl CheckpointStore for ObjectCheckpoints {
         let at = location("download", path)?;
         let found = match self.runtime.block_on(self.inner.get(&at)) {
             Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) if is_missing(&error) => return Ok(false),
             Err(error) => return Err(failed("download", path)(error)),
         };
         let mut parts = found.into_stream();
@@ -162,7 +193,8 @@ impl CheckpointStore for ObjectCheckpoints {
     fn delete(&self, path: &str) -> Result<(), Error> {
         let at = location("delete", path)?;
         match self.runtime.block_on(self.inner.delete(&at)) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(failed("delete", path)(error)),
         }
     }

@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use super::*;
 
+mod s3;
+
 /// What every checkpoint store must do.
 fn check(store: &dyn CheckpointStore) {
     assert_eq!(store.get("job/a").unwrap(), None);

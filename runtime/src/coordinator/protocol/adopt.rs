@@ -92,12 +92,13 @@ impl Coordinator {
         let manifest = self.last.as_ref().map(|(manifest, _)| manifest);
         let tasks = manifest.iter().flat_map(|manifest| &manifest.stages).flat_map(|stage| &stage.tasks);
         let hosts: Vec<String> = tasks.map(|task| task.worker.clone()).collect();
+        let patience_ms = self.config.patience.map_or(PATIENCE_MS, |wait| wait.adopt_ms);
         let reason = match adoption.verdict(&hosts) {
             Verdict::Adopt(tasks) => {
                 self.adopt(now_ms, &tasks, out);
                 return true;
             }
-            Verdict::Wait if now_ms.saturating_sub(since_ms) < PATIENCE_MS => return true,
+            Verdict::Wait if now_ms.saturating_sub(since_ms) < patience_ms => return true,
             Verdict::Wait => "not all workers came back",
             Verdict::GoBack(reason) => reason,
         };

@@ -13,6 +13,7 @@ use crate::message::{Command, RestoreFrom};
 impl Coordinator {
     /// Looks after a running job: takes the checkpoint that is due, gives up the one that takes too long.
     pub(super) fn tend(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        self.tend_drains(now_ms, out);
         self.drive(now_ms, out);
         if !matches!(self.phase, Phase::Running) {
             return;
@@ -35,6 +36,7 @@ impl Coordinator {
             Some(Intent::Stop { savepoint: false }) => self.cancel(Then::Finish(JobState::Stopped), out),
             Some(Intent::Stop { savepoint: true }) => self.trigger(now_ms, Purpose::Stop, out),
             Some(Intent::Rescale { .. }) => self.trigger(now_ms, Purpose::Rescale, out),
+            Some(Intent::Leave) => self.trigger(now_ms, Purpose::Leave, out),
             None if all_ended && self.live.is_none() => self.trigger(now_ms, Purpose::Final, out),
             None => match self.savepoints_wanted.pop_front() {
                 Some(id) => self.trigger(now_ms, Purpose::Savepoint(id), out),
@@ -154,6 +156,7 @@ impl Coordinator {
             Purpose::Final => self.finish(JobState::Completed, out),
             Purpose::Stop => self.cancel(Then::Finish(JobState::Stopped), out),
             Purpose::Rescale => self.apply_rescale(out),
+            Purpose::Leave => self.cancel(Then::Deploy, out),
         }
     }
 

@@ -26,19 +26,25 @@ impl Coordinator {
             // If it counts, the job must go on from there: another coordinator would, and expects its output untouched.
             return;
         }
-        let workers: Vec<Register> = self.workers.values().map(|worker| worker.register.clone()).collect();
+        let workers = self.placeable();
+        let most = self.most(now_ms, &workers);
         let mut load = BTreeMap::new();
         let mut next_task = self.next_task;
         let mut stages = Vec::new();
         for ((shape, before), parallelism) in self.config.stages.iter().zip(self.before()).zip(&self.parallelism) {
-            let request =
-                place::Request { parallelism: *parallelism, key_groups: self.config.job.key_groups, workers: &workers };
+            let parallelism = (*parallelism).min(most);
+            let request = place::Request { parallelism, key_groups: self.config.job.key_groups, workers: &workers };
             match place::stage(shape, &before, &request, &mut load, &mut next_task) {
                 Ok(stage) => stages.push(stage),
                 Err(_) => return, // Not enough slots yet; tried again with the next registration.
             }
         }
         let hosts = place::hosts(&stages);
+        let counts: Vec<u32> = stages.iter().map(|stage| stage.tasks.len() as u32).collect();
+        if counts != self.parallelism {
+            out.push(Action::Tell(format!("there are only {most} slots: tasks by stage are {counts:?}")));
+            self.parallelism = counts;
+        }
         self.next_task = next_task;
         // Above all that ran under an earlier term, one that was adopted included.
         self.generation = self.generation.max(self.config.term << 20) + 1;
@@ -52,6 +58,15 @@ impl Coordinator {
             out.push(Action::Send { worker: worker.clone(), command: Command::Deploy(Box::new(deploy.clone())) });
         }
         self.phase = Phase::Deploying(hosts);
+    }
+
+    /// Tasks of a stage at most: as many as there are slots, once those missing have been waited for long enough.
+    fn most(&self, now_ms: i64, workers: &[Register]) -> u32 {
+        let slots: u32 = workers.iter().map(|worker| worker.slots).sum();
+        let is_first = self.deployment.is_empty();
+        let patience = self.config.patience.map(|wait| if is_first { wait.start_ms } else { wait.lost_ms });
+        let is_over = patience.is_some_and(|wait_ms| self.phase_ms(now_ms) >= wait_ms);
+        if is_over && slots > 0 { slots } else { u32::MAX }
     }
 
     /// The present generation, for those who host its tasks.

@@ -1,6 +1,8 @@
 //! What goes into the coordinator's state machine and what comes out.
 use millstream_api::id::{Epoch, Generation};
-use millstream_api::wire::{CheckpointStatus, ErrorBody, JobState, RescaleRequest, RescaleStatus};
+use millstream_api::wire::{
+    CheckpointStatus, ErrorBody, Expect, JobState, ReleaseRequest, RescaleRequest, RescaleStatus,
+};
 
 use crate::checkpoint::manifest::Manifest;
 use crate::coordinator::round::RequestId;
@@ -59,6 +61,10 @@ pub enum Request {
         /// Take a savepoint first.
         savepoint: bool,
     },
+    /// Workers that are to be placed on no more.
+    Release(ReleaseRequest),
+    /// Something, if the job is as expected.
+    If(Expect, Box<Request>),
 }
 
 /// What the API is answered.
@@ -70,6 +76,8 @@ pub enum Reply {
     Savepoint(CheckpointStatus),
     /// The stop has begun.
     Stop,
+    /// The workers are released.
+    Released,
     /// Refused: HTTP status and why.
     Refused(u16, ErrorBody),
 }

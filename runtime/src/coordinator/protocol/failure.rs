@@ -9,11 +9,16 @@ impl Coordinator {
         self.gone(now_ms, worker, incarnation, "was lost", out);
     }
 
+    /// How long the job has been where it is; not at all before the first fact.
+    pub(super) fn phase_ms(&self, now_ms: i64) -> i64 {
+        self.phase_since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
+    }
+
     /// Takes as lost the workers that have not done in time what all wait for: one that hangs keeps its connection. If it comes to
     /// itself, it ends, and may be started again.
     pub(super) fn give_up_silent(&mut self, now_ms: i64, out: &mut Vec<Action>) {
         let timeout = i64::try_from(self.config.job.answer_timeout_ms).unwrap_or(i64::MAX);
-        if now_ms.saturating_sub(self.phase_since_ms) <= timeout {
+        if self.phase_ms(now_ms) <= timeout {
             return;
         }
         let (task, waiting) = match &self.phase {
@@ -102,6 +107,7 @@ impl Coordinator {
         }
         let state = if then == Then::Deploy { RescaleState::Failed } else { RescaleState::Cancelled };
         self.end_live(state);
+        self.intent.take_if(|intent| matches!(intent, Intent::Leave));
         self.send_all(|generation| Command::Cancel { generation }, out);
         let hosts = place::hosts(&self.deployment);
         let waiting = hosts.into_iter().filter(|name| self.workers.contains_key(name)).collect();

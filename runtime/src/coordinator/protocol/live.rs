@@ -11,6 +11,7 @@
 //! exactly once, and nothing in flight. A barrier that is in the way of a flip for longer than `PATIENCE_MS` is given up.
 //! Every step ends whole: before a flip it can be dropped without a trace, after a flip it is completed.
 mod batch;
+mod drain;
 mod log;
 mod split;
 mod topology;
@@ -20,8 +21,10 @@ use std::collections::BTreeSet;
 use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{Batching, RescaleBatch, RescaleState, RescaleStrategy};
 
+pub(in crate::coordinator) use drain::Drain;
+
 use super::{Action, Coordinator, Intent, Phase};
-use crate::coordinator::place::HASH;
+use crate::coordinator::place::{self, HASH};
 use crate::coordinator::round::Purpose;
 use crate::message::live::{MovingSplit, Order, Step};
 use crate::message::{Command, StageDeployment};
@@ -258,6 +261,12 @@ impl Coordinator {
             return true;
         }
         self.close(now_ms, out)
+    }
+
+    /// Who hosts tasks, or will when the rescale under way is done.
+    pub(super) fn present_and_future_hosts(&self) -> BTreeSet<String> {
+        let target = self.live.as_ref().map(|live| place::hosts(&live.plan.target));
+        place::hosts(&self.deployment).into_iter().chain(target.unwrap_or_default()).collect()
     }
 
     fn go(&mut self, now_ms: i64, at: At) {

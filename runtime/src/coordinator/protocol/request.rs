@@ -11,10 +11,15 @@ use crate::coordinator::round::{Purpose, RequestId};
 impl Coordinator {
     pub(super) fn asked(&mut self, now_ms: i64, id: RequestId, request: Request, out: &mut Vec<Action>) {
         let result = match request {
+            Request::If(expect, request) => match self.check_expected(Some(&expect)) {
+                Ok(()) => return self.asked(now_ms, id, *request, out),
+                Err(refused) => Err(refused),
+            },
             Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
             Request::CancelRescale => self.ask_cancel(now_ms, out).map(Some),
             Request::Savepoint => self.ask_savepoint(now_ms, id, out).map(|()| None),
             Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
+            Request::Release(request) => self.ask_release(&request, out).map(Some),
         };
         match result {
             Ok(None) => {} // Answered when it is complete.
@@ -61,9 +66,7 @@ impl Coordinator {
     }
 
     fn ask_rescale(&mut self, now_ms: i64, request: &RescaleRequest) -> Result<Reply, (u16, String)> {
-        if let Some(expected) = request.generation.filter(|expected| *expected != self.generation) {
-            return Err((409, format!("the job is at generation {}, not {expected}", self.generation)));
-        }
+        self.check_expected(request.expect.as_ref())?;
         if self.live.is_some() {
             let text = "a rescale is under way; wait for its end, or cancel it with `job rescale --cancel`";
             return Err((409, text.into()));
@@ -141,7 +144,7 @@ impl Coordinator {
     }
 
     fn check_parallelism(&self, stage: &StageShape, parallelism: u32) -> Result<(), (u16, String)> {
-        let slots: u32 = self.workers.values().map(|worker| worker.register.slots).sum();
+        let slots: u32 = self.placeable().iter().map(|worker| worker.slots).sum();
         let name = &stage.name;
         let refused = if parallelism == 0 {
             format!("stage {name}: parallelism 0 is not possible; use `job stop` to stop the job")

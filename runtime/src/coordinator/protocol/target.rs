@@ -7,7 +7,7 @@ use millstream_api::wire::{HotGroup, RescaleEstimate, RescaleRequest, RescaleSta
 
 use super::Coordinator;
 use crate::coordinator::place::{self, Before};
-use crate::message::{Register, StageDeployment, TaskReport};
+use crate::message::{StageDeployment, TaskReport};
 use crate::rescale::budget::Budget;
 use crate::rescale::estimate::{self, Pace, estimate};
 use crate::rescale::plan::{Limits, even_bytes, even_load};
@@ -68,7 +68,8 @@ impl Coordinator {
         Ok(target)
     }
 
-    fn placed(
+    /// A stage at another parallelism. Tasks on workers that are about to go are not among it.
+    pub(super) fn placed(
         &self,
         index: usize,
         parallelism: u32,
@@ -76,12 +77,13 @@ impl Coordinator {
         next_task: &mut TaskId,
     ) -> Result<StageDeployment, (u16, String)> {
         let deployed = &self.deployment[index];
+        let workers = self.placeable();
+        let stays = |placed: &&crate::job::Placement| workers.iter().any(|worker| worker.name == placed.worker);
         let before = Before {
-            tasks: deployed.tasks.clone(),
+            tasks: deployed.tasks.iter().filter(stays).cloned().collect(),
             table: Some(deployed.table.clone()),
             splits: deployed.splits.clone(),
         };
-        let workers: Vec<Register> = self.workers.values().map(|worker| worker.register.clone()).collect();
         let request = place::Request { parallelism, key_groups: self.config.job.key_groups, workers: &workers };
         let placed = place::stage(&self.config.stages[index], &before, &request, load, next_task);
         placed.map_err(|error| (409, format!("{error}; add workers")))

@@ -11,6 +11,7 @@ use crate::source::Split;
 
 mod adopted;
 mod disturbed;
+mod drained;
 mod live;
 mod measured;
 mod requests;
@@ -61,6 +62,7 @@ fn config() -> Config {
         term: TERM,
         noted: None,
         pid: 1,
+        patience: None,
     }
 }
 
@@ -72,6 +74,8 @@ fn register(name: &str, incarnation: u64, slots: u32) -> Register {
         data_address: String::new(),
         admin_address: String::new(),
         slots,
+        draining_ms: None,
+        released: false,
     }
 }
 
@@ -100,6 +104,7 @@ fn show(action: &Action) -> Option<String> {
             Command::Extend(_) => format!("{worker} extend"),
             Command::Link { .. } => format!("{worker} link"),
             Command::Order { order, .. } => format!("{worker} {}", show_order(order)),
+            Command::Release => format!("{worker} release"),
             Command::Finish { clean } => format!("{worker} finish{}", if *clean { " clean" } else { "" }),
         },
         Action::Store(manifest) => {
@@ -110,6 +115,7 @@ fn show(action: &Action) -> Option<String> {
             Reply::Rescale(status) => format!("answer rescale {} {}", status.id, status.state.name()),
             Reply::Savepoint(status) => format!("answer savepoint e{}", status.epoch),
             Reply::Stop => "answer stop".into(),
+            Reply::Released => "answer released".into(),
             Reply::Refused(status, body) => format!("refuse {status} {}", body.error),
         },
         Action::Tell(_) | Action::Note(_) => return None,

@@ -170,6 +170,7 @@ impl Deployment {
                 running.change(Change::Forget(channels));
             }
         }
+        self.standing.lost.retain(|peer| peers.contains(peer));
         let (stay, leave) =
             std::mem::take(&mut self.deploy.peers).into_iter().partition(|peer| peers.contains(&peer.name));
         self.deploy.peers = stay;

@@ -15,9 +15,11 @@ impl Coordinator {
     pub(super) fn extend(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         let Some(live) = &self.live else { return false };
         let placed = live.plan.target.iter().flat_map(|stage| &stage.tasks);
-        let missing = placed.map(|placed| &placed.worker).find(|worker| !self.workers.contains_key(*worker)).cloned();
+        let joins = |placed: &&crate::job::Placement| !self.tasks().contains(&placed.task);
+        let able: BTreeSet<String> = self.placeable().into_iter().map(|worker| worker.name).collect();
+        let missing = placed.filter(joins).map(|placed| &placed.worker).find(|worker| !able.contains(*worker)).cloned();
         if let Some(worker) = missing {
-            self.want_less(&format!("worker {worker}, which was to host new tasks, is gone; ask again"));
+            self.want_less(&format!("worker {worker}, which was to host new tasks, is gone or about to go; ask again"));
             self.linked_all(now_ms);
             return true;
         }

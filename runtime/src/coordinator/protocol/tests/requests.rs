@@ -1,5 +1,5 @@
 //! Savepoints, rescales, stops: what is done, and what is refused with which words.
-use millstream_api::wire::{RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, TaskCounters};
+use millstream_api::wire::{Expect, RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, TaskCounters};
 
 use super::*;
 
@@ -114,7 +114,7 @@ fn rescales_are_refused_with_the_reason() {
         assert_eq!(Desk::running().ask(rescale(stages)), [expected]);
     }
     let mut desk = Desk::running();
-    let stale = Request::Rescale(RescaleRequest { generation: Some(5), ..RescaleRequest::default() });
+    let stale = Request::Rescale(RescaleRequest { expect: Some(Expect::at(5)), ..RescaleRequest::default() });
     let generation = desk.coordinator.generation;
     assert_eq!(desk.ask(stale), [format!("refuse 409 the job is at generation {generation}, not 5")]);
     desk.ask(rescale(&[("window-1", 1)]));

@@ -1,0 +1,303 @@
+//! The loop: facts from workers, the API, the store and the clock into the state machine, and what it says done.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_api::id::Generation;
+use millstream_api::wire::{Blocked, ErrorBody, JobState, JobStatus};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Error, Home, blocking};
+use crate::checkpoint::history;
+use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::store::{CheckpointStore, Location};
+use crate::checkpoint::{self, garbage};
+use crate::clock::Clock;
+use crate::coordinator::api::Call;
+use crate::coordinator::control::{ConnectionId, ControlEvent};
+use crate::coordinator::metrics;
+use crate::coordinator::protocol::{Action, Coordinator, Event, Reply};
+use crate::coordinator::round::RequestId;
+use crate::redact::Redaction;
+use crate::workdir::{Outcome, Workdir, write_private};
+use crate::worker::chain;
+
+/// Time between two looks at the clock.
+const TICK: Duration = Duration::from_millis(50);
+/// Pause before a manifest that could not be stored is tried again.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// How long the coordinator waits for someone to ask how the job ended.
+const LINGER: Duration = Duration::from_secs(5);
+
+#[allow(clippy::disallowed_methods, reason = "no event tells that a store works again")]
+async fn store_again() {
+    tokio::time::sleep(STORE_AGAIN).await;
+}
+
+/// What the store said when it last refused or did not answer, while somebody waits for it.
+pub type Trouble = Arc<Mutex<Option<String>>>;
+
+/// See the module.
+pub struct Loop {
+    pub coordinator: Coordinator,
+    pub store: Arc<dyn CheckpointStore>,
+    pub location: Location,
+    pub clock: Arc<dyn Clock>,
+    pub home: Home,
+    /// Ways to the workers, by name: the newest connection and its queue.
+    pub commands: HashMap<String, (ConnectionId, mpsc::Sender<crate::message::Command>)>,
+    pub replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    pub next: RequestId,
+    pub trouble: Trouble,
+    pub redaction: Redaction,
+}
+
+/// What comes from the store.
+pub enum Stored {
+    /// How a commit ended.
+    Event(Event),
+    /// Another coordinator is in charge.
+    Fenced(checkpoint::Error),
+}
+
+fn set(trouble: &Trouble, told: Option<String>) {
+    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = told;
+}
+
+impl Loop {
+    /// Runs until the job is over; in a pod, for ever.
+    pub async fn run(
+        mut self,
+        mut from_workers: mpsc::Receiver<ControlEvent>,
+        mut from_api: mpsc::Receiver<Call>,
+    ) -> Result<JobState, Error> {
+        let (stored, mut from_store) = mpsc::channel(16);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                event = from_workers.recv() => match event.ok_or(Error::Closed)? {
+                    ControlEvent::Registered { connection, register, commands } => {
+                        self.commands.insert(register.name.clone(), (connection, commands));
+                        Event::Registered(register)
+                    }
+                    // A connection that another one of the same worker has replaced says nothing any more.
+                    ControlEvent::Said { connection, worker, .. } | ControlEvent::Lost { connection, worker, .. }
+                        if !self.is_current(&worker, connection) => continue,
+                    ControlEvent::Said { worker, incarnation, report, .. } => Event::Said { worker, incarnation, report },
+                    ControlEvent::Lost { worker, incarnation, .. } => {
+                        self.commands.remove(&worker);
+                        Event::Lost { worker, incarnation }
+                    }
+                },
+                call = from_api.recv() => match self.call(call.ok_or(Error::Closed)?) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                stored = from_store.recv() => match stored.ok_or(Error::Closed)? {
+                    Stored::Event(event) => event,
+                    Stored::Fenced(error) => return Err(error.into()),
+                },
+                _ = ticks.tick() => Event::Tick,
+            };
+            let actions = self.coordinator.on(self.clock.now_ms(), event);
+            let ended = self.act(actions, &stored, &mut from_api).await?;
+            match (ended, &self.home) {
+                (Some(state), Home::Workdir(workdir)) => {
+                    let workdir = workdir.clone();
+                    self.conclude(state, &workdir, &mut from_api).await?;
+                    return Ok(state);
+                }
+                // The platform would start it again; and its end is to be seen.
+                (Some(state), Home::Pod { ended }) => {
+                    tracing::info!("the job is over: {state:?}");
+                    ended(state, self.job_status().error.as_deref());
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn is_current(&self, worker: &str, connection: ConnectionId) -> bool {
+        self.commands.get(worker).is_some_and(|(current, _)| *current == connection)
+    }
+
+    async fn act(
+        &mut self,
+        actions: Vec<Action>,
+        stored: &mpsc::Sender<Stored>,
+        from_api: &mut mpsc::Receiver<Call>,
+    ) -> Result<Option<JobState>, Error> {
+        let mut exit = None;
+        for action in actions {
+            match action {
+                Action::Note(generation) => self.note(generation, from_api).await?,
+                Action::Send { worker, command } => {
+                    if let Some((_, queue)) = self.commands.get(&worker) {
+                        let _ = queue.send(command).await; // If it is gone, its loss is on its way as an event.
+                    }
+                }
+                Action::Store(manifest) => self.store(*manifest, stored.clone()),
+                Action::Answer { id, reply } => {
+                    if let Some(waiting) = self.replies.remove(&id) {
+                        let _ = waiting.send(*reply); // Whoever asked may have left.
+                    }
+                }
+                Action::Tell(text) => tracing::info!("{text}"),
+                Action::Exit(state) => exit = Some(state),
+            }
+        }
+        Ok(exit)
+    }
+
+    /// Nothing is deployed before this is known to all who come after.
+    async fn note(&mut self, generation: Generation, from_api: &mut mpsc::Receiver<Call>) -> Result<(), Error> {
+        loop {
+            let (store, prefix) = (Arc::clone(&self.store), self.coordinator.prefix().to_owned());
+            let noted = blocking(move || history::note_generation(store.as_ref(), &prefix, generation));
+            match self.answering(noted, from_api).await? {
+                Ok(Err(error)) if error.is_transient() => {
+                    let told = chain(&error);
+                    tracing::warn!("cannot note a generation, trying again: {told}");
+                    set(&self.trouble, Some(told));
+                    self.answering(store_again(), from_api).await?;
+                }
+                noted => {
+                    set(&self.trouble, None);
+                    return Ok(noted??);
+                }
+            }
+        }
+    }
+
+    /// Waits for something while it answers those who ask. What would change the job is refused.
+    async fn answering<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        from_api: &mut mpsc::Receiver<Call>,
+    ) -> Result<T, Error> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                call = from_api.recv() => match call.ok_or(Error::Closed)? {
+                    Call::Change(_, reply) => {
+                        let error = "the checkpoint store does not answer; ask again".to_owned();
+                        drop(reply.send(Reply::Refused(503, ErrorBody { error })));
+                    }
+                    other => drop(self.call(other)), // Changes nothing.
+                },
+            }
+        }
+    }
+
+    /// Stores a manifest, then removes what no kept checkpoint needs. Tries until it is known whether the manifest counts: to
+    /// give it up while it may be there would be to go on from elsewhere than the next coordinator.
+    fn store(&self, manifest: Manifest, stored: mpsc::Sender<Stored>) {
+        let store = Arc::clone(&self.store);
+        let (prefix, keep) = (self.coordinator.prefix().to_owned(), self.coordinator.checkpoint_keep());
+        let (location, trouble) = (self.location.clone(), Arc::clone(&self.trouble));
+        let manifest = Arc::new(manifest);
+        tokio::spawn(async move {
+            let committed = loop {
+                let (store, prefix, manifest) = (Arc::clone(&store), prefix.clone(), Arc::clone(&manifest));
+                match blocking(move || history::commit(store.as_ref(), &prefix, &manifest)).await {
+                    Ok(Err(error)) if error.is_transient() => {
+                        let told = chain(&error);
+                        tracing::warn!("cannot store a checkpoint, trying again: {told}");
+                        set(&trouble, Some(told));
+                        store_again().await;
+                    }
+                    Ok(committed) => break committed,
+                    Err(_) => return, // The process is going down.
+                }
+            };
+            let is_stored = committed.is_ok();
+            // If it is refused, that is in the way of checkpoints for good, and said.
+            set(
+                &trouble,
+                committed
+                    .as_ref()
+                    .err()
+                    .filter(|error| matches!(error, checkpoint::Error::Store(_)))
+                    .map(|error| chain(error)),
+            );
+            let result = match committed {
+                Err(error @ checkpoint::Error::Fenced { .. }) => Stored::Fenced(error),
+                committed => {
+                    let result = committed.map(|path| location.path_of(&path)).map_err(|error| chain(&error));
+                    Stored::Event(Event::Stored { epoch: manifest.epoch, result })
+                }
+            };
+            let _ = stored.send(result).await; // The loop may be over.
+            if is_stored {
+                let collect = move || garbage::collect(store.as_ref(), &prefix, manifest.id(), keep, &[]);
+                if let Ok(Err(error)) = blocking(collect).await {
+                    tracing::warn!("cannot remove old checkpoints: {}", chain(&error));
+                }
+            }
+        });
+    }
+
+    fn call(&mut self, call: Call) -> Option<Event> {
+        // Whoever asked may have left.
+        match call {
+            Call::Alive(reply) => drop(reply.send(())),
+            Call::Job(reply) => drop(reply.send(self.job_status())),
+            Call::Stages { groups: false, reply } => drop(reply.send(self.coordinator.stage_status())),
+            Call::Stages { groups: true, reply } => drop(reply.send(self.coordinator.stage_status_by_group())),
+            Call::Checkpoints(reply) => drop(reply.send(self.coordinator.checkpoint_status())),
+            Call::Rescales(reply) => {
+                let mut rescales = self.coordinator.rescale_status();
+                for rescale in &mut rescales {
+                    rescale.reason = rescale.reason.take().map(|reason| self.redaction.apply(&reason));
+                }
+                drop(reply.send(rescales));
+            }
+            Call::Metrics(reply) => drop(reply.send(metrics::text(&self.coordinator))),
+            Call::Change(request, reply) => {
+                self.next += 1;
+                self.replies.insert(self.next, reply);
+                return Some(Event::Asked { id: self.next, request });
+            }
+        }
+        None
+    }
+
+    fn job_status(&self) -> JobStatus {
+        let mut status = self.coordinator.job_status();
+        if let Some(told) = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            status.blocked = Some(Blocked::StoreUnreachable);
+            status.error = Some(told);
+        }
+        status.error = status.error.map(|error| self.redaction.apply(&error));
+        status
+    }
+
+    /// The job is over: leave word, and answer those who still ask.
+    async fn conclude(
+        &mut self,
+        state: JobState,
+        workdir: &Workdir,
+        from_api: &mut mpsc::Receiver<Call>,
+    ) -> Result<(), Error> {
+        let user = state == JobState::Failed && self.coordinator.is_user_error();
+        let outcome = Outcome { job: self.job_status(), stages: self.coordinator.stage_status(), user };
+        write_private(&workdir.outcome_file(), &outcome).map_err(Error::Workdir)?;
+        self.commands.clear();
+        let deadline = tokio::time::Instant::now() + LINGER;
+        let mut told = false;
+        while let Ok(Some(call)) = tokio::time::timeout_at(deadline, from_api.recv()).await {
+            // The stages are asked for after the job; whoever polls asks both.
+            let last = told && matches!(call, Call::Stages { .. });
+            told |= matches!(call, Call::Job(_));
+            let _ = self.call(call);
+            if last {
+                break;
+            }
+        }
+        // Lets the last answer leave.
+        let _ = tokio::time::timeout(Duration::from_millis(100), std::future::pending::<()>()).await;
+        Ok(())
+    }
+}
