@@ -8,7 +8,7 @@
 //! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete |
 //! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
 //! | POST /api/v1/rescale/cancel | -> `RescaleStatus`; 409 when there is nothing to cancel |
-//! | GET /api/v1/rescales | `Vec<RescaleStatus>`, newest first |
+//! | GET /api/v1/rescales | `Vec<RescaleStatus>`, newest first; with `?id=N&batches=M` when rescale N is over or has done other than M batches, or after 2 s |
 //! | POST /api/v1/workers/release | `ReleaseRequest` -> `JobStatus`: these workers are placed on no more |
 //! | POST /api/v1/stop | `StopRequest` -> `JobStatus` |
 //! | GET /api/v1/openapi.json | the generated OpenAPI document (no token needed) |

@@ -123,6 +123,11 @@ impl Client {
         self.get("rescales").await
     }
 
+    /// The same, once rescale `id` is over or has done other than `batches` batches, or after some seconds.
+    pub async fn rescales_beyond(&self, id: u64, batches: u32) -> Result<Vec<RescaleStatus>, Error> {
+        self.get(&format!("rescales?id={id}&batches={batches}")).await
+    }
+
     /// Takes a savepoint and waits until it is complete.
     pub async fn savepoint(&self) -> Result<CheckpointStatus, Error> {
         self.post("savepoints", &SavepointRequest::default(), CHECKPOINT_TIMEOUT).await

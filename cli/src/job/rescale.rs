@@ -1,7 +1,6 @@
 //! `millstream job rescale`: the plan, then what happens, then what has.
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millstream_api::id::{Generation, TaskId};
@@ -15,9 +14,6 @@ use crate::args::RescaleArgs;
 use crate::fail::user;
 use crate::progress::{count, thousands};
 use crate::up::view::text::bytes;
-
-/// Pause between two looks at a rescale.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Does what is asked of the job at `generation`.
 pub async fn rescale(client: &Client, args: &RescaleArgs, generation: Generation, json: bool) -> Result<()> {
@@ -43,8 +39,8 @@ async fn follow(client: &Client, mut rescale: RescaleStatus, no_wait: bool, json
             show(json, std::slice::from_ref(&rescale), progress_text)?;
         }
         shown = rescale;
-        pause().await;
-        let found = client.rescales().await?.into_iter().find(|found| found.id == shown.id);
+        let found = client.rescales_beyond(shown.id, shown.batches_done).await?;
+        let found = found.into_iter().find(|found| found.id == shown.id);
         rescale = found.context("the coordinator was restarted during the rescale; see `job status` and ask again")?;
     }
     show(json, std::slice::from_ref(&rescale), result_text)?;
@@ -53,11 +49,6 @@ async fn follow(client: &Client, mut rescale: RescaleStatus, no_wait: bool, json
         bail!("the rescale failed: {reason}; the job goes on as `job stages` shows it, ask again when it is running");
     }
     Ok(())
-}
-
-#[allow(clippy::disallowed_methods, reason = "the API has no event for the end of a rescale")]
-async fn pause() {
-    tokio::time::sleep(LOOK).await;
 }
 
 fn request(args: &RescaleArgs, generation: Generation) -> Result<RescaleRequest> {

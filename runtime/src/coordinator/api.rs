@@ -32,11 +32,33 @@ pub enum Call {
     /// Its checkpoints.
     Checkpoints(oneshot::Sender<Vec<CheckpointStatus>>),
     /// Its rescales.
-    Rescales(oneshot::Sender<Vec<RescaleStatus>>),
+    Rescales {
+        /// Answered when a rescale has come further, or after a while.
+        beyond: Option<Beyond>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<RescaleStatus>>,
+    },
     /// Prometheus text.
     Metrics(oneshot::Sender<String>),
     /// To change something.
     Change(Request, oneshot::Sender<Reply>),
+}
+
+/// What somebody has seen of a rescale who waits for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beyond {
+    /// Its id.
+    pub id: u64,
+    /// Batches it had done.
+    pub batches: u32,
+}
+
+impl Beyond {
+    /// Whether there is more to see: it has done more, it is over, or it is not there.
+    pub fn is_passed(&self, rescales: &[RescaleStatus]) -> bool {
+        let it = rescales.iter().find(|rescale| rescale.id == self.id);
+        it.is_none_or(|rescale| rescale.state.is_final() || rescale.batches_done != self.batches)
+    }
 }
 
 #[derive(Clone)]
@@ -154,10 +176,28 @@ async fn checkpoints(State(api): State<Api>) -> Result<Json<Vec<CheckpointStatus
     api.ask(Call::Checkpoints).await.map(Json)
 }
 
+/// What of the rescales is asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct RescalesQuery {
+    /// Answer when this rescale is over or has done other than `batches` batches, or else after 2 s.
+    id: Option<u64>,
+    /// Batches of it that have been seen.
+    #[serde(default)]
+    batches: u32,
+}
+
 /// Rescales of this coordinator, newest first.
-#[utoipa::path(get, path = "/api/v1/rescales", responses((status = 200, body = Vec<RescaleStatus>)))]
-async fn rescales(State(api): State<Api>) -> Result<Json<Vec<RescaleStatus>>, Refused> {
-    api.ask(Call::Rescales).await.map(Json)
+#[utoipa::path(get, path = "/api/v1/rescales", params(RescalesQuery),
+    responses((status = 200, body = Vec<RescaleStatus>), (status = 400, body = ErrorBody)))]
+async fn rescales(
+    State(api): State<Api>,
+    query: Result<Query<RescalesQuery>, QueryRejection>,
+) -> Result<Json<Vec<RescaleStatus>>, Refused> {
+    let refused = |error: QueryRejection| Refused(StatusCode::BAD_REQUEST, error.body_text());
+    let Query(RescalesQuery { id, batches }) = query.map_err(refused)?;
+    let beyond = id.map(|id| Beyond { id, batches });
+    api.ask(|reply| Call::Rescales { beyond, reply }).await.map(Json)
 }
 
 /// Takes a savepoint; answers when it is complete.
@@ -222,4 +262,22 @@ fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     let refused =
         |error| Refused(StatusCode::BAD_REQUEST, format!("the request body is not what is expected: {error}"));
     serde_json::from_slice(body).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_api::wire::RescaleState;
+
+    use super::*;
+
+    #[test]
+    fn who_has_seen_all_there_is_of_a_rescale_waits() {
+        let one = |id, batches_done, state| RescaleStatus { id, batches_done, state, ..RescaleStatus::default() };
+        let rescales = [one(3, 2, RescaleState::Running), one(2, 5, RescaleState::Done)];
+        let passed = |id, batches| Beyond { id, batches }.is_passed(&rescales);
+        assert!(!passed(3, 2), "nothing more");
+        assert!(passed(3, 1), "a batch more");
+        assert!(passed(2, 5), "it is over");
+        assert!(passed(1, 0), "of another coordinator, or forgotten");
+    }
 }

@@ -199,6 +199,7 @@ pub async fn serve(setup: Setup) -> Result<JobState, Error> {
         home: setup.home,
         commands: HashMap::new(),
         replies: HashMap::new(),
+        watchers: Vec::new(),
         next: 0,
         trouble: Arc::default(),
         redaction: setup.redaction,

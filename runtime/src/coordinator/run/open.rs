@@ -88,7 +88,7 @@ fn answer(call: Call, job: &str, told: Option<&str>) {
         })),
         Call::Stages { reply, .. } => drop(reply.send(Vec::new())),
         Call::Checkpoints(reply) => drop(reply.send(Vec::new())),
-        Call::Rescales(reply) => drop(reply.send(Vec::new())),
+        Call::Rescales { reply, .. } => drop(reply.send(Vec::new())),
         Call::Metrics(reply) => drop(reply.send(String::new())),
         Call::Change(_, reply) => {
             let error = format!("the coordinator is starting: {}", told.unwrap_or("it reads its checkpoints"));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_api::id::Generation;
-use millstream_api::wire::{Blocked, ErrorBody, JobState, JobStatus};
+use millstream_api::wire::{Blocked, ErrorBody, JobState, JobStatus, RescaleStatus};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Home, blocking};
@@ -13,7 +13,7 @@ use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::store::{CheckpointStore, Location};
 use crate::checkpoint::{self, garbage};
 use crate::clock::Clock;
-use crate::coordinator::api::Call;
+use crate::coordinator::api::{Beyond, Call};
 use crate::coordinator::control::{ConnectionId, ControlEvent};
 use crate::coordinator::metrics;
 use crate::coordinator::protocol::{Action, Coordinator, Event, Reply};
@@ -26,6 +26,10 @@ use crate::worker::chain;
 const TICK: Duration = Duration::from_millis(50);
 /// Pause before a manifest that could not be stored is tried again.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// Who waits for a rescale to come further is answered after this time in any case.
+const WATCH_MS: i64 = 2_000;
+/// So many may wait. Others are answered at once.
+const WATCHERS_MAX: usize = 256;
 /// How long the coordinator waits for someone to ask how the job ended.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -47,9 +51,17 @@ pub struct Loop {
     /// Ways to the workers, by name: the newest connection and its queue.
     pub commands: HashMap<String, (ConnectionId, mpsc::Sender<crate::message::Command>)>,
     pub replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    pub watchers: Vec<Watcher>,
     pub next: RequestId,
     pub trouble: Trouble,
     pub redaction: Redaction,
+}
+
+/// Somebody who waits for a rescale to come further, and until when.
+pub struct Watcher {
+    beyond: Beyond,
+    until_ms: i64,
+    reply: oneshot::Sender<Vec<RescaleStatus>>,
 }
 
 /// What comes from the store.
@@ -102,6 +114,7 @@ impl Loop {
             };
             let actions = self.coordinator.on(self.clock.now_ms(), event);
             let ended = self.act(actions, &stored, &mut from_api).await?;
+            self.answer_watchers();
             match (ended, &self.home) {
                 (Some(state), Home::Workdir(workdir)) => {
                     let workdir = workdir.clone();
@@ -247,13 +260,12 @@ impl Loop {
             Call::Stages { groups: false, reply } => drop(reply.send(self.coordinator.stage_status())),
             Call::Stages { groups: true, reply } => drop(reply.send(self.coordinator.stage_status_by_group())),
             Call::Checkpoints(reply) => drop(reply.send(self.coordinator.checkpoint_status())),
-            Call::Rescales(reply) => {
-                let mut rescales = self.coordinator.rescale_status();
-                for rescale in &mut rescales {
-                    rescale.reason = rescale.reason.take().map(|reason| self.redaction.apply(&reason));
-                }
-                drop(reply.send(rescales));
+            Call::Rescales { beyond: Some(beyond), reply } if self.watchers.len() < WATCHERS_MAX => {
+                let until_ms = self.clock.now_ms().saturating_add(WATCH_MS);
+                self.watchers.push(Watcher { beyond, until_ms, reply });
+                self.answer_watchers();
             }
+            Call::Rescales { reply, .. } => drop(reply.send(self.rescale_status())),
             Call::Metrics(reply) => drop(reply.send(metrics::text(&self.coordinator))),
             Call::Change(request, reply) => {
                 self.next += 1;
@@ -262,6 +274,25 @@ impl Loop {
             }
         }
         None
+    }
+
+    fn rescale_status(&self) -> Vec<RescaleStatus> {
+        let mut rescales = self.coordinator.rescale_status();
+        for rescale in &mut rescales {
+            rescale.reason = rescale.reason.take().map(|reason| self.redaction.apply(&reason));
+        }
+        rescales
+    }
+
+    fn answer_watchers(&mut self) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let (rescales, now_ms) = (self.rescale_status(), self.clock.now_ms());
+        let is_due = |watcher: &mut Watcher| watcher.until_ms <= now_ms || watcher.beyond.is_passed(&rescales);
+        for watcher in self.watchers.extract_if(.., is_due) {
+            drop(watcher.reply.send(rescales.clone())); // Whoever asked may have left.
+        }
     }
 
     fn job_status(&self) -> JobStatus {
@@ -285,6 +316,7 @@ impl Loop {
         let outcome = Outcome { job: self.job_status(), stages: self.coordinator.stage_status(), user };
         write_private(&workdir.outcome_file(), &outcome).map_err(Error::Workdir)?;
         self.commands.clear();
+        self.answer_watchers();
         let deadline = tokio::time::Instant::now() + LINGER;
         let mut told = false;
         while let Ok(Some(call)) = tokio::time::timeout_at(deadline, from_api.recv()).await {
