@@ -44,6 +44,9 @@ const STAGE: &[&str] = &["stream_job", "stage"];
 const TASK: &[&str] = &["stream_job", "stage", "task"];
 const EDGE: &[&str] = &["stream_job", "from", "stage"];
 const REASON: &[&str] = &["stream_job", "stage", "direction", "reason"];
+const NONE: &[&str] = &[];
+const OUTCOME: &[&str] = &["outcome"];
+const STEP: &[&str] = &["step"];
 
 macro_rules! metrics {
     ($($constant:ident = $name:literal $kind:ident $unit:literal $labels:ident $role:ident: $help:literal;)*) => {
@@ -149,6 +152,20 @@ metrics! {
         "Changes the operator asked of a job or its platform.";
     OPERATOR_ERRORS = "millstream_operator_errors_total" Counter "errors" JOB Operator:
         "Turns of the control loop that failed.";
+    OPERATOR_RECONCILES = "millstream_operator_reconciles_total" Counter "reconciles" OUTCOME Operator:
+        "Times the operator looked after a job, by how that ended.";
+    OPERATOR_RECONCILE_TIME = "millstream_operator_reconcile_seconds_total" Counter "seconds" OUTCOME Operator:
+        "Time the operator spent looking after jobs; divided by the number of times it is the mean.";
+    OPERATOR_FAILURES = "millstream_operator_step_failures_total" Counter "errors" STEP Operator:
+        "Steps of a reconcile that failed, by step.";
+    OPERATOR_APPLIED = "millstream_operator_applied_objects_total" Counter "objects" NONE Operator:
+        "Objects written because they were not as they should be.";
+    OPERATOR_STATUS_WRITES = "millstream_operator_status_writes_total" Counter "writes" NONE Operator:
+        "Times a job's status was written.";
+    OPERATOR_JOBS = "millstream_operator_jobs" Gauge "jobs" NONE Operator:
+        "Jobs the operator looks after.";
+    OPERATOR_LEADER = "millstream_operator_leader" Gauge "bool" NONE Operator:
+        "1 while this operator has the lease, else 0.";
 }
 
 #[cfg(test)]
@@ -175,7 +192,9 @@ mod tests {
             assert!(unit, "{name} must end with its unit");
             let reserved = ["job", "instance", "pod", "namespace", "container", "endpoint", "service"];
             assert!(metric.labels.iter().all(|label| !reserved.contains(label)), "{name}");
-            assert!(metric.labels.first() == Some(&"stream_job") && metric.help.ends_with('.'), "{name}");
+            let of_the_operator = metric.role == Role::Operator && !metric.labels.contains(&"stage");
+            assert!(of_the_operator || metric.labels.first() == Some(&"stream_job"), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}");
         }
     }
 }

@@ -242,7 +242,7 @@ pub struct CheckpointStatus {
 pub struct SavepointRequest {}
 
 /// Asks a job to stop.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StopRequest {
     /// Take a savepoint first, so that its path can be restored.
     #[serde(default)]

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 mod bench;
+mod operator;
 mod rescale;
 
 pub use bench::{Preset, RescaleBenchArgs};
+pub use operator::{LogFormat, OperatorArgs};
 pub use rescale::{Batching, RescaleArgs, Strategy};
 
 /// Elastic stream processing: streaming SQL jobs that scale by themselves.
@@ -31,6 +33,8 @@ pub enum Command {
     Job(JobArgs),
     /// Measure
     Bench(BenchArgs),
+    /// Look after the StreamJobs of a Kubernetes cluster
+    Operator(OperatorArgs),
     /// The coordinator of a job (started by the platform)
     #[command(hide = true)]
     Coordinator(CoordinatorArgs),

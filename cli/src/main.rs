@@ -11,6 +11,7 @@ mod fail;
 mod job;
 mod launch;
 mod load;
+mod operator;
 mod pod;
 mod progress;
 mod role;
@@ -35,6 +36,7 @@ fn dispatch(command: args::Command) -> anyhow::Result<()> {
         Command::Validate(args) => check::validate(&args),
         Command::Job(args) => job::job(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Operator(args) => operator::operator(args),
         Command::Coordinator(args) => role::coordinator(args),
         Command::Worker(args) => role::worker(args),
     }

@@ -1,10 +1,12 @@
 //! Client of a job's REST API (see `millstream_api::wire` for the calls).
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_api::wire::{
-    CheckpointStatus, ErrorBody, JobStatus, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
+    CheckpointStatus, ErrorBody, JobStatus, ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest,
+    StageStatus, StopRequest,
 };
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -34,10 +36,30 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
+/// Where the API of a job in a cluster is, and how its coordinator proves itself.
+#[derive(Clone)]
+pub struct Secure {
+    /// Name in the coordinator's certificate.
+    pub host: String,
+    /// Where that is now: no name is looked up.
+    pub address: SocketAddr,
+    /// The job's authority, PEM; nothing else is trusted.
+    pub authority: String,
+    /// Bearer token.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Secure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secure").field("host", &self.host).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 /// A job's API.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
+    scheme: &'static str,
     /// From a working directory: read again when a call fails, since a restarted coordinator listens elsewhere.
     file: Option<PathBuf>,
     endpoint: Mutex<Option<Endpoint>>,
@@ -78,12 +100,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// No HTTP client on this machine.
+    /// No HTTP client on this machine, or an authority that is none.
     #[error("cannot set up an HTTP client")]
     Setup(#[source] reqwest::Error),
 }
 
 impl Error {
+    /// Whether the token is not the right one.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { status: 401, .. })
+    }
+
     /// Whether the API refused because the job is not (any more) what the request was made for.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { status: 409, .. })
@@ -95,12 +122,27 @@ impl Client {
     pub fn new(address: &str, token: &str) -> Result<Self, Error> {
         let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let endpoint = Endpoint { address, token: token.to_owned() };
-        Ok(Self { http: http()?, file: None, endpoint: Mutex::new(Some(endpoint)) })
+        Ok(Self { http: build(builder())?, scheme: "http", file: None, endpoint: Mutex::new(Some(endpoint)) })
     }
 
     /// The API of the job that runs in `workdir`. Its `api.json` is read at the first call.
     pub fn in_workdir(workdir: &Path) -> Result<Self, Error> {
-        Ok(Self { http: http()?, file: Some(workdir.join(API_FILE)), endpoint: Mutex::new(None) })
+        let file = Some(workdir.join(API_FILE));
+        Ok(Self { http: build(builder())?, scheme: "http", file, endpoint: Mutex::new(None) })
+    }
+
+    /// The API of a job in a cluster: TLS that trusts the job's own authority alone, at a known address.
+    pub fn secure(secure: &Secure) -> Result<Self, Error> {
+        let authority = reqwest::Certificate::from_pem_bundle(secure.authority.as_bytes()).map_err(Error::Setup)?;
+        let builder = builder()
+            .https_only(true)
+            .tls_certs_only(authority)
+            .resolve(&secure.host, secure.address)
+            // One connection a job is enough for one that is asked in turn.
+            .pool_max_idle_per_host(1);
+        let address = format!("{}:{}", secure.host, secure.address.port());
+        let endpoint = Endpoint { address, token: secure.token.clone() };
+        Ok(Self { http: build(builder)?, scheme: "https", file: None, endpoint: Mutex::new(Some(endpoint)) })
     }
 
     /// The job as a whole.
@@ -148,6 +190,16 @@ impl Client {
         self.post("stop", &StopRequest { savepoint, expect: None }, CHECKPOINT_TIMEOUT).await
     }
 
+    /// Asks the job to stop and does not wait for it: a savepoint may take its time.
+    pub async fn begin_stop(&self, request: &StopRequest) -> Result<JobStatus, Error> {
+        self.post("stop", request, ASK_TIMEOUT).await
+    }
+
+    /// Has workers that host nothing placed on no more.
+    pub async fn release(&self, request: &ReleaseRequest) -> Result<JobStatus, Error> {
+        self.post("workers/release", request, ASK_TIMEOUT).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, call: &str) -> Result<T, Error> {
         let endpoint = self.endpoint()?;
         match self.once::<(), T>(&endpoint, Method::GET, call, None, ASK_TIMEOUT).await {
@@ -183,6 +235,8 @@ impl Client {
 
     /// The endpoint in the file now, if `error` may come from an outdated one and the file says something new.
     fn moved(&self, tried: &Endpoint, error: &Error) -> Option<Endpoint> {
+        // Without a file there is nothing else to try.
+        self.file.as_ref()?;
         let outdated = match error {
             Error::Unreachable { .. } | Error::Answer { .. } => true,
             Error::Refused { status, .. } => *status == StatusCode::UNAUTHORIZED.as_u16(),
@@ -212,7 +266,7 @@ impl Client {
         let address = &endpoint.address;
         let unreachable =
             |error: reqwest::Error| Error::Unreachable { address: address.clone(), reason: cause(&error) };
-        let url = format!("http://{address}/api/v1/{call}");
+        let url = format!("{}://{address}/api/v1/{call}", self.scheme);
         let mut request = self.http.request(method, url).bearer_auth(&endpoint.token).timeout(limit);
         if let Some(body) = body {
             request = request.json(body);
@@ -231,9 +285,13 @@ impl Client {
     }
 }
 
-fn http() -> Result<reqwest::Client, Error> {
-    // The API is on loopback or in the cluster: a proxy from the environment must not see the token.
-    reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy().build().map_err(Error::Setup)
+/// The API is on loopback or in the cluster: a proxy from the environment must not see the token.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy()
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
+    builder.build().map_err(Error::Setup)
 }
 
 /// The innermost cause, which says more than reqwest's own text and does not repeat the URL.

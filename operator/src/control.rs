@@ -12,7 +12,7 @@ mod step;
 mod tests;
 
 pub use memory::Memory;
-pub use plan::{Mode, Plan};
+pub use plan::{Mode, Plan, Targets};
 pub use report::{Event, Report};
 pub use run::{Outcome, run};
 pub use step::{Action, step};

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod golden;
+pub mod operator;
 pub mod pods;
 pub mod popular;
 pub mod process;

@@ -11,6 +11,8 @@ use millstream_tests::cluster::{ApiServer, Cluster, pod};
 use millstream_tests::process::until;
 use serde_json::json;
 
+#[path = "kubernetes/operator.rs"]
+mod operator;
 #[path = "kubernetes/resource.rs"]
 mod resource;
 

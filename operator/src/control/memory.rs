@@ -27,6 +27,8 @@ pub struct Memory {
     pub(super) rescale_id: Option<u64>,
     /// Rescales that have to prove themselves.
     pub(super) probation: Probation,
+    /// When the job refused a rescale.
+    pub(super) refused_at_ms: Option<i64>,
     /// How long the last rescale stopped the job.
     pub(super) restart_ms: Option<i64>,
 }
@@ -53,8 +55,24 @@ impl Memory {
     }
 
     /// Called by the shell when the job refused a rescale: the decision is void, the next evaluation makes a new one.
-    pub fn refused(&mut self) {
+    pub fn refused(&mut self, now_ms: i64) {
         self.pending = None;
         self.rescaling = None;
+        self.refused_at_ms = Some(now_ms);
+    }
+
+    /// Tasks of the stages that a decision waits to bring about.
+    pub fn awaited(&self) -> Option<&BTreeMap<String, u32>> {
+        self.pending.as_ref().map(|pending| &pending.stages)
+    }
+
+    /// Whether a rescale was asked for that has not ended.
+    pub fn is_rescaling(&self) -> bool {
+        self.rescaling.is_some()
+    }
+
+    /// What the autoscaler said last, whether it led to something or not.
+    pub fn said(&self) -> Option<&Recommendation> {
+        self.said.as_ref()
     }
 }

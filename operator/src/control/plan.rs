@@ -1,13 +1,32 @@
 //! What the job's spec says about scaling, resolved.
 use std::collections::BTreeMap;
 
-use millstream_api::job::{AutoscalingMode, Settings, Strategy, StreamJob};
+use millstream_api::job::{AutoscalingMode, Settings, Spec, Strategy, StreamJob};
 use millstream_api::wire::RescaleStrategy;
 
 use crate::autoscale::{Bounds, Policy};
 
 /// What the autoscaler may do.
 pub type Mode = AutoscalingMode;
+
+/// How long new workers may take to register, where that is not the user's to say.
+const WORKERS_TIMEOUT_MS: i64 = 60_000;
+
+/// Parallelism that a person asks for and may change while the job runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Of stages with their own.
+    pub stages: BTreeMap<String, u32>,
+    /// Of all others.
+    pub others: u32,
+}
+
+impl Targets {
+    /// Tasks a stage should have.
+    pub fn of(&self, stage: &str) -> u32 {
+        self.stages.get(stage).copied().unwrap_or(self.others)
+    }
+}
 
 /// Everything the control loop needs to know of a spec.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +43,10 @@ pub struct Plan {
     pub slots_per_worker: u32,
     /// Largest parallelism any stage starts with.
     pub initial_parallelism: u32,
+    /// What the stages are brought to, if a person decides. `None`: nobody but the autoscaler, or a call of the job's API.
+    pub targets: Option<Targets>,
+    /// How long new workers may take to register before the decision that needs them is dropped.
+    pub workers_timeout_ms: i64,
 }
 
 impl Plan {
@@ -72,6 +95,19 @@ impl Plan {
             interval_ms,
             slots_per_worker: spec.slots_per_worker,
             initial_parallelism,
+            targets: None,
+            workers_timeout_ms: WORKERS_TIMEOUT_MS,
+        }
+    }
+
+    /// The same where the spec stays in force while the job runs, and pods may have to wait for a node.
+    pub fn on_pods(self, spec: &Spec) -> Self {
+        let stages = spec.stages.iter().filter_map(|stage| Some((stage.name.clone(), stage.parallelism?)));
+        let targets = Targets { stages: stages.collect(), others: spec.parallelism };
+        Self {
+            targets: (self.mode != Mode::Auto).then_some(targets),
+            workers_timeout_ms: spec.rescale.pod_timeout.as_ms(),
+            ..self
         }
     }
 

@@ -84,7 +84,7 @@ pub async fn run<P: Platform>(
                 Action::Rescale(request) => {
                     if let Err(error) = platform.rescale(&request).await {
                         tracing::warn!(%error, "the job did not take the rescale; deciding anew");
-                        memory.refused();
+                        memory.refused(now_ms());
                     }
                 }
                 Action::Report(report) => {

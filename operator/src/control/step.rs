@@ -1,5 +1,9 @@
 //! One turn of the loop, without a side effect.
-use millstream_api::wire::{Expect, JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus};
+use std::collections::BTreeMap;
+
+use millstream_api::wire::{
+    Expect, JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus, WorkerStatus,
+};
 
 use super::memory::{Memory, Pending};
 use super::plan::{Mode, Plan};
@@ -7,15 +11,16 @@ use super::report::{Event, JobSample, Report, StageSample};
 use crate::autoscale::estimate::estimate;
 use crate::autoscale::window::Span;
 use crate::autoscale::{Policy, Sample, recommend};
+use crate::name::ordinal;
 use crate::platform::Observed;
-use crate::platform::local::worker_number;
 
-/// How long new workers may take to register before the decision that needs them is dropped.
-const WORKERS_TIMEOUT_MS: i64 = 60_000;
 /// How long a rescale may keep the loop from deciding anew.
 const RESCALE_TIMEOUT_MS: i64 = 120_000;
 /// How long a task set must have run before workers it does not need are stopped.
 const SETTLED_MS: i64 = 3_000;
+
+/// A target that the job refused is not asked for again before this.
+const REFUSED_MS: i64 = 30_000;
 
 /// Samples the rates of a report are taken over.
 const RECENT_SAMPLES: usize = 3;
@@ -62,6 +67,7 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
     if job.state == JobState::Running && memory.rescaling.is_none() {
         memory.window.push(sample, plan.policy.window_ms);
         actions.extend(decide(plan, memory, (job, &seen), now_ms).into_iter().map(tell));
+        aim(observed, job, plan, memory, now_ms);
     }
     let applied = apply(observed, job, plan, memory, now_ms);
     if let Some(Action::Rescale(request)) = applied.first() {
@@ -130,13 +136,38 @@ fn decide(plan: &Plan, memory: &mut Memory, (job, seen): (&JobStatus, &JobSample
     decisions.into_iter().map(|decision| Event::Decision(Box::new(decision))).collect()
 }
 
+/// Where a person decides: what is not at its target becomes the pending plan.
+fn aim(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory, now_ms: i64) {
+    let Some(targets) = &plan.targets else { return };
+    let refused = memory.refused_at_ms.is_some_and(|at_ms| now_ms - at_ms < REFUSED_MS);
+    // While the coordinator empties workers that drain, it decides.
+    let drains = job.workers.iter().any(|worker| worker.draining);
+    if memory.pending.is_some() || refused || drains {
+        return;
+    }
+    let stages = observed.stages.iter().filter_map(|stage| {
+        // More tasks than splits or key groups would have nothing to do, and the job does not start them.
+        let target = targets.of(&stage.name).min(plan.policy.key_groups).min(stage.splits.unwrap_or(u32::MAX)).max(1);
+        (tasks(stage) != target).then(|| (stage.name.clone(), target))
+    });
+    let stages: BTreeMap<String, u32> = stages.collect();
+    if !stages.is_empty() {
+        memory.pending = Some(Pending { stages, rebalance: Vec::new(), generation: job.generation, since_ms: now_ms });
+    }
+}
+
 /// Brings workers and tasks towards what was decided: workers first, then tasks, and the other way down.
 fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory, now_ms: i64) -> Vec<Action> {
-    let tasks = |stage: &StageStatus| u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX);
     let hosted = observed.stages.iter().map(tasks).max();
     let desired = observed.workers_desired;
+    // Released workers are given nothing any more: they go before anything else is done.
+    let released = |worker: &WorkerStatus| worker.released && worker.tasks.is_empty();
+    let kept = trailing(job, desired, released);
+    if kept < desired {
+        return vec![Action::EnsureWorkers(kept)];
+    }
     if let Some(pending) = memory.pending.clone() {
-        if job.generation != pending.generation || now_ms - pending.since_ms > WORKERS_TIMEOUT_MS {
+        if job.generation != pending.generation || now_ms - pending.since_ms > plan.workers_timeout_ms {
             // Another task set, or no workers to be had: the decision is void.
             memory.pending = None;
         } else {
@@ -170,21 +201,26 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
         && memory.rescaling.is_none()
         && hosted.is_some_and(|hosted| hosted > 0)
         && now_ms - memory.window.started_at_ms() >= SETTLED_MS;
-    let keep = if settled { empty_from(job, desired).max(needed) } else { desired };
+    let keep = if settled { trailing(job, desired, |worker| worker.tasks.is_empty()).max(needed) } else { desired };
     if keep < desired { vec![Action::EnsureWorkers(keep)] } else { Vec::new() }
 }
 
+/// Workers that can be given tasks.
 fn registered(job: &JobStatus) -> u32 {
-    u32::try_from(job.workers.len()).unwrap_or(u32::MAX)
+    let usable = job.workers.iter().filter(|worker| !worker.draining && !worker.released).count();
+    u32::try_from(usable).unwrap_or(u32::MAX)
 }
 
-/// The least number such that all workers from it up to `desired` are registered and host nothing. A worker that is not
-/// registered may be about to be given tasks.
-fn empty_from(job: &JobStatus, desired: u32) -> u32 {
-    let empty =
-        |n: u32| job.workers.iter().any(|worker| worker_number(&worker.id) == Some(n) && worker.tasks.is_empty());
+fn tasks(stage: &StageStatus) -> u32 {
+    u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX)
+}
+
+/// The least number such that all workers from it up to `desired` are registered and `may_go`. A worker that is not registered
+/// may be about to be given tasks.
+fn trailing(job: &JobStatus, desired: u32, may_go: impl Fn(&WorkerStatus) -> bool) -> u32 {
+    let goes = |n: u32| job.workers.iter().any(|worker| ordinal(&worker.id) == Some(n) && may_go(worker));
     let mut keep = desired;
-    while keep > 0 && empty(keep - 1) {
+    while keep > 0 && goes(keep - 1) {
         keep -= 1;
     }
     keep

@@ -342,7 +342,7 @@ fn a_refused_rescale_is_decided_anew() {
         for action in step(&world.observed, &world.plan, &mut world.memory, world.now_ms) {
             if matches!(action, Action::Rescale(..)) {
                 rescales += 1;
-                world.memory.refused();
+                world.memory.refused(world.now_ms);
             }
         }
     }

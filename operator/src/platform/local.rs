@@ -47,11 +47,6 @@ pub fn worker_name(n: u32) -> String {
     format!("w{n}")
 }
 
-/// Number of the worker with this name.
-pub fn worker_number(name: &str) -> Option<u32> {
-    name.strip_prefix('w')?.parse().ok()
-}
-
 impl LocalPlatform {
     /// Starts the coordinator, which will write `api.json` into `workdir`, and `workers` workers.
     pub fn start(launch: Launch, workdir: &Path, workers: u32) -> Result<Self, Error> {

@@ -45,13 +45,17 @@ impl Access {
 
     /// A client with the rights of a service account, which need not exist.
     pub async fn client_as(&self, namespace: &str, account: &str) -> Result<Client> {
+        Ok(Client::try_from(self.config_as(namespace, account).await?)?)
+    }
+
+    /// What such a client is made from.
+    pub async fn config_as(&self, namespace: &str, account: &str) -> Result<Config> {
         let mut config = Kubeconfig::read_from(self.kubeconfig())?;
         let user = config.auth_infos.first_mut().and_then(|named| named.auth_info.as_mut()).context("no user")?;
         user.impersonate = Some(format!("system:serviceaccount:{namespace}:{account}"));
         let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
         user.impersonate_groups = Some(groups.into_iter().chain(["system:authenticated".to_owned()]).collect());
-        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        Ok(Client::try_from(config)?)
+        Ok(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?)
     }
 
     /// A namespace of a test's own. Pods in it have to meet `restricted`, as in all namespaces here.

@@ -1,0 +1,212 @@
+//! What the operator knows of one namespace, or of all: reflected by watches, so that looking costs no request. Each change
+//! triggers the job it belongs to.
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, SelectAll, StreamExt};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{ReconcileRequest, trigger_with};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use millstream_api::crd::{JOB_LABEL, StreamJob};
+use serde::de::DeserializeOwned;
+
+use crate::name::{Identity, MANAGER};
+
+/// Objects a page of a list has: a thousand jobs are read without one answer of megabytes.
+const PAGE: u32 = 250;
+
+/// Kinds of objects that a job has, beside pods, revisions and secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Its account.
+    ServiceAccount,
+    /// Its services.
+    Service,
+    /// Disruption budget of its workers.
+    Budget,
+    /// Job files.
+    ConfigMap,
+    /// Coordinators.
+    Deployment,
+    /// Workers.
+    StatefulSet,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::ServiceAccount, Self::Service, Self::Budget, Self::ConfigMap, Self::Deployment, Self::StatefulSet];
+
+    /// As the API knows it.
+    pub fn resource(self) -> ApiResource {
+        match self {
+            Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::Budget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+        }
+    }
+}
+
+/// What triggers reconciles.
+pub type Triggers = SelectAll<BoxStream<'static, Result<ReconcileRequest<StreamJob>, watcher::Error>>>;
+
+/// What is known of one namespace, or of all.
+#[derive(Clone)]
+pub struct Cache {
+    /// Jobs.
+    pub jobs: Store<StreamJob>,
+    pods: Store<Pod>,
+    revisions: Store<ControllerRevision>,
+    objects: BTreeMap<Kind, Store<DynamicObject>>,
+}
+
+impl Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("jobs", &self.jobs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    /// Watches `namespace`, or all. The cache is filled while the triggers are polled.
+    pub fn watch(client: &Client, namespace: Option<&str>) -> (Self, Triggers) {
+        let mut triggers = Triggers::new();
+        let jobs = {
+            let writer = Writer::<StreamJob>::default();
+            let store = writer.as_reader();
+            let events = watcher(typed(client, namespace), watcher::Config::default().page_size(PAGE))
+                .default_backoff()
+                .modify(prune)
+                .reflect(writer)
+                .touched_objects()
+                // Our own writes to the status trigger nothing.
+                .predicate_filter(wanted, PredicateConfig::default());
+            triggers.push(trigger_with(events, |job| [ObjectRef::from_obj(&job)]).boxed());
+            store
+        };
+        let pods = reflect::<Pod>(typed(client, namespace), (), prune, &mut triggers);
+        let revisions = reflect::<ControllerRevision>(typed(client, namespace), (), prune, &mut triggers);
+        let objects = Kind::ALL.map(|kind| {
+            let light = if kind == Kind::ConfigMap { prune_data } else { prune };
+            (kind, reflect(dynamic(client, namespace, kind), kind.resource(), light, &mut triggers))
+        });
+        (Self { jobs, pods, revisions, objects: objects.into() }, triggers)
+    }
+
+    /// Waits until everything was read once. Errors only when the watches have ended, and the operator with them.
+    pub async fn ready(&self) -> bool {
+        let mut ready = self.jobs.wait_until_ready().await.is_ok();
+        ready &= self.pods.wait_until_ready().await.is_ok();
+        ready &= self.revisions.wait_until_ready().await.is_ok();
+        for store in self.objects.values() {
+            ready &= store.wait_until_ready().await.is_ok();
+        }
+        ready
+    }
+
+    /// An object of the job by its name.
+    pub fn object(&self, job: &Identity, kind: Kind, name: &str) -> Option<Arc<DynamicObject>> {
+        let key = ObjectRef::new_with(name, kind.resource()).within(&job.namespace);
+        self.objects.get(&kind)?.get(&key)
+    }
+
+    /// All objects of a kind that the job has.
+    pub fn objects(&self, job: &Identity, kind: Kind) -> Vec<Arc<DynamicObject>> {
+        let of_job = |object: &DynamicObject| belongs(object, job);
+        self.objects.get(&kind).map(|store| store.state_filter(of_job)).unwrap_or_default()
+    }
+
+    /// Its pods, by name.
+    pub fn pods(&self, job: &Identity) -> Vec<Arc<Pod>> {
+        let mut pods = self.pods.state_filter(|pod| belongs(pod, job));
+        pods.sort_by_key(|pod| pod.name_any());
+        pods
+    }
+
+    /// Its revisions. Those of another job that had the name before are not among them.
+    pub fn revisions(&self, job: &Identity) -> Vec<Arc<ControllerRevision>> {
+        let owned = |object: &ControllerRevision| {
+            belongs(object, job) && object.owner_references().iter().any(|owner| owner.uid == job.uid)
+        };
+        self.revisions.state_filter(owned)
+    }
+}
+
+fn belongs<K: Resource>(object: &K, job: &Identity) -> bool {
+    let meta = object.meta();
+    meta.namespace.as_deref() == Some(&job.namespace)
+        && meta.labels.as_ref().and_then(|labels| labels.get(JOB_LABEL)) == Some(&job.name)
+}
+
+fn typed<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn dynamic(client: &Client, namespace: Option<&str>, kind: Kind) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+        None => Api::all_with(client.clone(), &kind.resource()),
+    }
+}
+
+/// Watches what the operator made itself.
+fn reflect<K>(api: Api<K>, kind: K::DynamicType, light: fn(&mut K), triggers: &mut Triggers) -> Store<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin + 'static,
+{
+    let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}")).page_size(PAGE);
+    let writer = Writer::new(kind);
+    let store = writer.as_reader();
+    let events = watcher(api, ours).default_backoff().modify(light).reflect(writer).touched_objects();
+    triggers.push(trigger_with(events, |object: K| job_of(&object)).boxed());
+    store
+}
+
+/// The job that an object is labelled with.
+fn job_of<K: Resource>(object: &K) -> Option<ObjectRef<StreamJob>> {
+    let meta = object.meta();
+    let name = meta.labels.as_ref()?.get(JOB_LABEL)?;
+    Some(ObjectRef::new(name).within(meta.namespace.as_deref()?))
+}
+
+/// Half of what an object weighs, and nothing anyone here reads.
+fn prune<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+/// Job files never change: that they are there is all that counts.
+fn prune_data(map: &mut DynamicObject) {
+    prune(map);
+    map.data = serde_json::Value::Null;
+}
+
+/// What is wanted of a job. Its status is not part of it.
+fn wanted(job: &StreamJob) -> Option<u64> {
+    let meta = &job.metadata;
+    let mut hasher = DefaultHasher::new();
+    (&meta.uid, &meta.generation, &meta.annotations, &meta.finalizers).hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    // A status that was erased, or that another operator claims, is looked at.
+    let operator = job.status.as_ref().and_then(|status| status.operator.as_ref());
+    operator.hash(&mut hasher);
+    Some(hasher.finish())
+}

@@ -1,0 +1,110 @@
+//! What all reconciles share, and what is remembered of each job. All of the latter can be lost: the next turns rebuild it.
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_api::crd;
+
+use crate::backoff::Failures;
+use crate::cache::Kind;
+use crate::client::Client;
+use crate::control;
+use crate::event::{Events, News};
+use crate::lease::Claim;
+use crate::metrics::Metrics;
+use crate::name::Identity;
+use crate::resource::secret::Tls;
+
+/// What the operator is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This installation, as `namespace/name`: it leaves jobs of others alone.
+    pub installation: String,
+    /// Image of jobs that name none.
+    pub default_image: String,
+    /// Life of the leaves of a job.
+    pub leaf_life: Duration,
+    /// Port of the jobs' API.
+    pub api_port: u16,
+}
+
+/// What all reconciles share.
+pub struct Context {
+    /// The API server.
+    pub client: kube::Client,
+    /// What is known of the cluster.
+    pub cache: crate::cache::Cache,
+    /// Whether this process may act.
+    pub claim: Claim,
+    /// What the operator was told.
+    pub settings: Settings,
+    /// Where events go.
+    pub events: Events,
+    /// Where things are counted.
+    pub metrics: Metrics,
+    /// Failures in a row by job.
+    pub failures: Mutex<Failures<String>>,
+    jobs: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
+}
+
+impl Context {
+    /// A context that remembers nothing yet.
+    pub fn new(
+        client: kube::Client,
+        cache: crate::cache::Cache,
+        claim: Claim,
+        settings: Settings,
+        events: Events,
+        metrics: Metrics,
+    ) -> Self {
+        let (failures, jobs) = (Mutex::default(), Mutex::default());
+        Self { client, cache, claim, settings, events, metrics, failures, jobs }
+    }
+
+    /// What is remembered of a job. Another job of that name begins anew.
+    pub fn memory(&self, job: &Identity) -> Arc<tokio::sync::Mutex<Memory>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(jobs.entry(job.uid.clone()).or_default())
+    }
+
+    /// Forgets the jobs that are gone.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| is_there(uid));
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid| is_there(uid));
+    }
+}
+
+/// A status as it was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The status.
+    pub status: crd::StreamJobStatus,
+    /// Version of the job in the cache at that time: as long as the cache shows it, it is behind.
+    pub over: Option<String>,
+    /// When.
+    pub at_ms: i64,
+}
+
+/// What is remembered of a job.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The control loop's.
+    pub control: control::Memory,
+    /// Its credentials, and when they were read.
+    pub tls: Option<(Tls, i64)>,
+    /// The client of its API, with what it was made for.
+    pub client: Option<(SocketAddr, String, Arc<Client>)>,
+    /// SQL text out of a ConfigMap, and when it was read.
+    pub sql: Option<(String, String, String, i64)>,
+    /// When an object was applied and what version it had before, to see that somebody else changes it back.
+    pub applied: BTreeMap<(Kind, String), (i64, Option<String>)>,
+    /// The status as it was written last: the cache may be behind.
+    pub status: Option<Written>,
+    /// Since when the coordinator has not answered.
+    pub silent_since_ms: Option<i64>,
+    /// When pods that the API server refuses were looked for, and what was found.
+    pub refusals: Option<(i64, Vec<crate::diagnose::Trouble>)>,
+    /// News that were told lately, with the time.
+    pub told: HashMap<News, i64>,
+}

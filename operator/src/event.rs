@@ -1,0 +1,157 @@
+//! Events: what `kubectl describe` shows of what was done to a job, and why.
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use millstream_api::crd::StreamJob;
+
+use crate::name::MANAGER;
+
+/// Most bytes a note can have.
+const NOTE_MAX: usize = 1000;
+
+/// What happened. These are the reasons of the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Happened {
+    /// Objects of a revision were made.
+    RevisionCreated,
+    /// All tasks run.
+    Running,
+    /// They did, and do not any more.
+    NotReady,
+    /// A spec is not taken.
+    Rejected,
+    /// A worker or the coordinator failed.
+    PodFailed,
+    /// The job went back to its last checkpoint.
+    Recovered,
+    /// Other parallelisms were asked for.
+    RescaleStarted,
+    /// They are reached.
+    RescaleFinished,
+    /// They are not.
+    RescaleFailed,
+    /// The autoscaler would act, if it might.
+    ScalingAdvised,
+    /// The job is stopped with a savepoint.
+    Suspending,
+    /// Another version takes over.
+    Redeploying,
+    /// The input has ended and all is committed.
+    Completed,
+    /// New certificates.
+    CertificatesRenewed,
+    /// An object was changed by someone else, again and again.
+    Contested,
+    /// Another installation looks after this job.
+    ForeignOperator,
+    /// The operator itself failed.
+    ReconcileFailed,
+}
+
+impl Happened {
+    /// The event's reason.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RevisionCreated => "RevisionCreated",
+            Self::Running => "Running",
+            Self::NotReady => "NotReady",
+            Self::Rejected => "Rejected",
+            Self::PodFailed => "PodFailed",
+            Self::Recovered => "Recovered",
+            Self::RescaleStarted => "RescaleStarted",
+            Self::RescaleFinished => "RescaleFinished",
+            Self::RescaleFailed => "RescaleFailed",
+            Self::ScalingAdvised => "ScalingAdvised",
+            Self::Suspending => "Suspending",
+            Self::Redeploying => "Redeploying",
+            Self::Completed => "Completed",
+            Self::CertificatesRenewed => "CertificatesRenewed",
+            Self::Contested => "Contested",
+            Self::ForeignOperator => "ForeignOperator",
+            Self::ReconcileFailed => "ReconcileFailed",
+        }
+    }
+
+    /// Whether somebody should look.
+    const fn is_warning(self) -> bool {
+        matches!(
+            self,
+            Self::NotReady
+                | Self::Rejected
+                | Self::PodFailed
+                | Self::RescaleFailed
+                | Self::Contested
+                | Self::ForeignOperator
+                | Self::ReconcileFailed
+        )
+    }
+}
+
+/// One event about a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct News {
+    /// What happened.
+    pub happened: Happened,
+    /// In words.
+    pub note: String,
+}
+
+impl News {
+    /// It happened.
+    pub fn new(happened: Happened, note: impl Into<String>) -> Self {
+        Self { happened, note: note.into() }
+    }
+}
+
+/// Publishes events. Repeated ones are counted in one object.
+#[derive(Clone)]
+pub struct Events(Recorder);
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// Events by this instance of the operator.
+    pub fn new(client: Client, instance: String) -> Self {
+        Self(Recorder::new(client, Reporter { controller: MANAGER.into(), instance: Some(instance) }))
+    }
+
+    /// Publishes one. An event that cannot be published is no reason to leave a job alone.
+    pub async fn publish(&self, job: &StreamJob, news: &News) {
+        let event = Event {
+            type_: if news.happened.is_warning() { EventType::Warning } else { EventType::Normal },
+            reason: news.happened.as_str().to_owned(),
+            note: Some(shorten(&news.note)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let regarding: ObjectReference = job.object_ref(&());
+        if let Err(error) = self.0.publish(&event, &regarding).await {
+            tracing::warn!(%error, reason = event.reason, "cannot publish an event");
+        }
+    }
+}
+
+fn shorten(note: &str) -> String {
+    if note.len() <= NOTE_MAX {
+        return note.to_owned();
+    }
+    let end = note.char_indices().map(|(at, _)| at).take_while(|at| *at <= NOTE_MAX - 3).last().unwrap_or_default();
+    format!("{}…", &note[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_fit_what_an_event_can_hold() {
+        assert_eq!(shorten("short"), "short");
+        let long = "ä".repeat(900);
+        let short = shorten(&long);
+        assert!(short.len() <= 1000 && short.ends_with('…'), "{}", short.len());
+    }
+}

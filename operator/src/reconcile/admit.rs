@@ -1,0 +1,78 @@
+//! Whether a spec can be run, as far as the operator can tell without parsing SQL. Pure.
+use millstream_api::crd::{RESTART_ANNOTATION, Reason, check};
+use millstream_api::job::{self, Settings};
+
+use super::observe::{Observed, SqlText};
+use crate::control::Plan;
+use crate::revision::{self, Error, Inputs, Make, Revision};
+
+/// A spec that can be run.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    /// The revision it asks for; maybe one that is not there yet.
+    pub revision: Revision,
+    /// How it scales.
+    pub plan: Plan,
+}
+
+/// A spec that cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// In one word.
+    pub reason: Reason,
+    /// Where, what and what to do.
+    pub message: String,
+}
+
+impl Rejection {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Judges the spec of a job.
+pub fn admit(observed: &Observed, default_image: &str) -> Result<Admitted, Rejection> {
+    let file = job::StreamJob::from(observed.job.as_ref());
+    let settings = check(&file).map_err(|invalid| Rejection::new(Reason::InvalidSpec, invalid.to_string()))?;
+    let spec = &file.spec;
+    if spec.store.is_none() {
+        let message = "spec.store: pods come and go, so checkpoints need a place that stays; give a uri or a claimName";
+        return Err(Rejection::new(Reason::InvalidSpec, message));
+    }
+    let sql = match &observed.sql {
+        SqlText::Text(text) if text.trim().is_empty() => {
+            return Err(Rejection::new(Reason::InvalidSql, "spec.sql: the text is empty"));
+        }
+        SqlText::Text(text) => Some(text.as_str()),
+        SqlText::InImage => None,
+        SqlText::Missing(what) => {
+            return Err(Rejection::new(Reason::ReferenceNotFound, format!("spec.sql.configMap: {what}")));
+        }
+    };
+    if spec.image.is_none() && default_image.is_empty() {
+        let message = "spec.image: the operator has no default image; give one";
+        return Err(Rejection::new(Reason::InvalidSpec, message));
+    }
+    let restart = file.metadata.annotations.get(RESTART_ANNOTATION).map(String::as_str);
+    let inputs = Inputs::of(spec, sql, restart);
+    let plan = Plan::of(&file, &settings).on_pods(spec);
+    if let Some(found) = revision::find(&observed.revisions, &inputs) {
+        return Ok(Admitted { revision: found.clone(), plan });
+    }
+    let generation = observed.job.metadata.generation.unwrap_or_default();
+    let make = Make { job: &observed.identity, spec, sql, default_image, generation };
+    let revision = revision::make(make, &inputs, &observed.revisions).map_err(|error| match &error {
+        Error::Template(_) => Rejection::new(Reason::InvalidPodTemplate, error.to_string()),
+        Error::Write(_) => Rejection::new(Reason::InvalidSpec, error.to_string()),
+    })?;
+    Ok(Admitted { revision, plan })
+}
+
+/// How a revision scales whose job's spec cannot be read any more: as it did at its start.
+pub fn plan_of(revision: &Revision, name: &str) -> Option<Plan> {
+    let spec = revision::start_of(revision)?;
+    let settings = Settings::resolve(&spec.settings, "spec.settings").ok()?;
+    let mut file = job::StreamJob::from_sql(name, String::new());
+    file.spec = spec;
+    Some(Plan::of(&file, &settings).on_pods(&file.spec))
+}

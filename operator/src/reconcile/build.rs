@@ -1,0 +1,123 @@
+//! From a decision to objects. Pure.
+use serde::Serialize;
+use serde_json::Value;
+
+use super::decide::Decision;
+use super::observe::Observed;
+use crate::name::{Identity, Role};
+use crate::resource::{account, budget, config_map, service};
+use crate::revision::{self, Revision};
+
+/// Every object a job should have, beside its secrets. A field that is not applied does not compile: see `apply`.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// The account, if the job names none.
+    pub account: Option<Value>,
+    /// The services.
+    pub services: Vec<Value>,
+    /// Disruption budget of the workers.
+    pub budget: Option<Value>,
+    /// Revisions, in the order they are written.
+    pub revisions: Vec<Value>,
+    /// Job files of revisions that get pods.
+    pub config_maps: Vec<Value>,
+    /// Deployments and StatefulSets: those that shrink before those that grow.
+    pub workloads: Vec<Sized>,
+    /// Revisions that are too old to go back to.
+    pub discarded: Vec<String>,
+}
+
+/// An object with pods.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sized {
+    /// Of coordinators or workers.
+    pub role: Role,
+    /// Its name.
+    pub name: String,
+    /// All of it.
+    pub object: Value,
+    /// How many pods it gets.
+    pub replicas: u32,
+    /// Whether it has more now: such a write is bound to the object that was seen.
+    pub shrinks: bool,
+}
+
+/// Why an object cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A revision.
+    #[error(transparent)]
+    Revision(#[from] revision::Error),
+    /// Any other.
+    #[error("cannot write an object: {0}")]
+    Write(String),
+}
+
+/// Builds everything.
+pub fn build(observed: &Observed, decision: &Decision) -> Result<Desired, Error> {
+    let Some(target) = &decision.target else { return Ok(Desired::default()) };
+    let job = &observed.identity;
+    let mut desired = Desired {
+        services: vec![value(&service::coordinator(job))?, value(&service::workers(job))?],
+        budget: Some(value(&budget::budget(job))?),
+        ..Desired::default()
+    };
+    // The account of the templates: a job that names one may have had none before, and pods of both may be there.
+    if observed.job.spec.service_account_name.is_none() || uses_own_account(target, job) {
+        desired.account = Some(value(&account::account(job))?);
+    }
+    for revision in &decision.revisions {
+        desired.revisions.push(value(&revision.object(job)?)?);
+    }
+    for ((name, role), replicas) in &decision.replicas {
+        let known = std::iter::once(target).chain(&observed.revisions).find(|revision| revision.name == *name);
+        // Pods without a revision: someone removed it. They are left to those who made them so.
+        let Some(revision) = known else { continue };
+        let now = observed.workload(name, *role);
+        // What is not there and is to have no pods need not be made.
+        if now.is_none() && *replicas == 0 {
+            continue;
+        }
+        if *replicas > 0 && *role == Role::Coordinator {
+            desired.config_maps.push(value(&config_map::config_map(job, name, &revision.data.file))?);
+        }
+        let shrinks = now.is_some_and(|now| *replicas < now.replicas);
+        desired.workloads.push(sized(job, revision, *role, *replicas, shrinks));
+    }
+    desired.workloads.sort_by_key(|workload| !workload.shrinks);
+    desired.discarded = discarded(observed, decision, target);
+    Ok(desired)
+}
+
+/// The object of a revision to the letter, with its number of pods.
+fn sized(job: &Identity, revision: &Revision, role: Role, replicas: u32, shrinks: bool) -> Sized {
+    let mut object = match role {
+        Role::Coordinator => revision.data.coordinator.clone(),
+        Role::Worker => revision.data.workers.clone(),
+    };
+    if let Some(Value::Object(spec)) = object.get_mut("spec") {
+        spec.insert("replicas".into(), replicas.into());
+    }
+    Sized { role, name: job.workload(role, &revision.name), object, replicas, shrinks }
+}
+
+fn uses_own_account(revision: &Revision, job: &Identity) -> bool {
+    let account = revision.data.workers.pointer("/spec/template/spec/serviceAccountName");
+    account.and_then(Value::as_str) == Some(&job.account())
+}
+
+/// All but the newest few; never one that has pods.
+fn discarded(observed: &Observed, decision: &Decision, target: &Revision) -> Vec<String> {
+    let mut old: Vec<&Revision> = observed.revisions.iter().filter(|revision| revision.name != target.name).collect();
+    old.sort_by_key(|revision| std::cmp::Reverse(revision.number));
+    let idle = |revision: &&Revision| {
+        let has_pods = observed.pods.iter().any(|pod| crate::diagnose::revision(pod) == Some(&revision.name));
+        let gets_pods = decision.replicas.iter().any(|((name, _), count)| *name == revision.name && *count > 0);
+        !has_pods && !gets_pods
+    };
+    old.into_iter().skip(revision::KEPT - 1).filter(idle).map(|revision| revision.name.clone()).collect()
+}
+
+fn value<T: Serialize>(object: &T) -> Result<Value, Error> {
+    serde_json::to_value(object).map_err(|error| Error::Write(error.to_string()))
+}

@@ -1,0 +1,324 @@
+//! What to do about a job: which revision runs, with how many pods, and what its coordinator is asked. Pure.
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use millstream_api::crd::{OperationKind, OperationStep};
+use millstream_api::wire::{Expect, JobState, ReleaseRequest, ReleasedWorker, RescaleRequest, StopRequest};
+
+use super::admit::{Admitted, Rejection, plan_of};
+use super::observe::{Answer, Observed, Said};
+use crate::control::{self, Action, Event, Report};
+use crate::diagnose;
+use crate::event::{Happened, News};
+use crate::name::{Role, ordinal};
+use crate::platform;
+use crate::revision::{self, Revision, Verdict};
+
+/// A coordinator that does not answer for this long is stopped without a savepoint: its last checkpoint has to do.
+const SILENCE_MS: i64 = 60_000;
+/// A pod that was to go and is there this long after its grace is on a node that is gone: nobody waits for it.
+const STUCK_MS: i64 = 60_000;
+
+/// What to do.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// Where the job is on its way.
+    pub phase: Phase,
+    /// The revision that is to run; `None` if no spec was ever good.
+    pub target: Option<Revision>,
+    /// Revisions to be written, in this order; the target is one of them.
+    pub revisions: Vec<Revision>,
+    /// Pods of each role of each revision that has any.
+    pub replicas: BTreeMap<(String, Role), u32>,
+    /// What the coordinator is asked, before pods change.
+    pub calls: Vec<Call>,
+    /// What is under way.
+    pub operation: Option<(OperationKind, OperationStep)>,
+    /// What happened.
+    pub news: Vec<News>,
+    /// What the control loop reports.
+    pub reports: Vec<Report>,
+}
+
+/// Where a job is on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// There is nothing that could run.
+    #[default]
+    Refused,
+    /// It is being stopped on request.
+    Suspending,
+    /// It is stopped.
+    Suspended,
+    /// It has run to its end.
+    Completed,
+    /// The pods of another revision go.
+    Redeploying,
+    /// Its pods are there, or come.
+    Up,
+}
+
+/// What a coordinator is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// To stop with a savepoint.
+    Stop(StopRequest),
+    /// For other parallelisms.
+    Rescale(RescaleRequest),
+    /// To place nothing on these workers any more. Only then do they go.
+    Release(ReleaseRequest),
+}
+
+/// Decides.
+pub fn decide(observed: &Observed, admitted: &Result<Admitted, Rejection>, memory: &mut control::Memory) -> Decision {
+    let mut decision = Decision::default();
+    choose(observed, admitted, &mut decision);
+    let Some(target) = decision.target.clone() else { return decision };
+    let ended = target.verdict.is_some();
+    if ended || observed.job.spec.suspend {
+        let up = all_up(observed);
+        decision.phase = match (&target.verdict, up) {
+            (Some(Verdict::Completed), _) => Phase::Completed,
+            (Some(Verdict::Rejected { .. }), _) => Phase::Refused,
+            (None, true) => Phase::Suspending,
+            (None, false) => Phase::Suspended,
+        };
+        if decision.phase == Phase::Suspending {
+            let kind = OperationKind::Suspend;
+            if stop(observed, &mut decision, kind, |_| true) {
+                decision.news.push(News::new(Happened::Suspending, "stopping with a savepoint, as spec.suspend says"));
+            }
+        } else {
+            all_to_zero(observed, &mut decision, |_| true);
+        }
+        return decision;
+    }
+    let of_others = |revision: &str| revision != target.name;
+    if has_pods(observed, &of_others) {
+        decision.phase = Phase::Redeploying;
+        if stop(observed, &mut decision, OperationKind::Redeploy, of_others) {
+            let note = format!("revision {} takes over; stopping the old one with a savepoint", target.name);
+            decision.news.push(News::new(Happened::Redeploying, note));
+        }
+        return decision;
+    }
+    decision.phase = Phase::Up;
+    run(observed, admitted, memory, &target, &mut decision);
+    decision
+}
+
+/// The revision that is to run, and what has to be written for that.
+fn choose(observed: &Observed, admitted: &Result<Admitted, Rejection>, decision: &mut Decision) {
+    let revisions = &observed.revisions;
+    let mut current = revision::current(revisions).cloned();
+    if let Some(current) = &mut current
+        && current.verdict.is_none()
+        && let Some(verdict) = verdict(observed, current)
+    {
+        if verdict == Verdict::Completed {
+            decision.news.push(News::new(Happened::Completed, "the input has ended and everything is committed"));
+        }
+        current.verdict = Some(verdict);
+        decision.revisions.push(current.clone());
+    }
+    let wanted = admitted.as_ref().ok().map(|admitted| &admitted.revision);
+    let is_current = |wanted: &Revision| current.as_ref().is_some_and(|current| current.name == wanted.name);
+    let target = match wanted {
+        // Another revision: a new one, or one from before that is asked for again and could be run then.
+        Some(wanted) if !is_current(wanted) && !wanted.is_rejected() => Some(wanted.activated(revisions)),
+        _ => current,
+    };
+    let target = match target {
+        // What cannot be run gives way to the last one that could.
+        Some(rejected) if rejected.is_rejected() => {
+            let good = revisions.iter().filter(|revision| !revision.is_rejected() && revision.name != rejected.name);
+            let last_good = good.max_by_key(|revision| revision.number);
+            // One that has completed stays so: it is not run again because its successor is no good.
+            Some(
+                last_good
+                    .map_or(rejected, |good| Revision { verdict: good.verdict.clone(), ..good.activated(revisions) }),
+            )
+        }
+        target => target,
+    };
+    if let Some(target) = &target {
+        decision.revisions.retain(|revision| revision.name != target.name);
+        decision.revisions.push(target.clone());
+    }
+    decision.target = target;
+}
+
+/// What has become of the revision that runs.
+fn verdict(observed: &Observed, current: &Revision) -> Option<Verdict> {
+    if let Some(said) = observed.said().filter(|said| said.revision == current.name)
+        && said.job.state == JobState::Completed
+    {
+        return Some(Verdict::Completed);
+    }
+    let pods = [Role::Coordinator, Role::Worker].into_iter().flat_map(|role| observed.pods_of(&current.name, role));
+    let mut troubles = pods.filter_map(|pod| diagnose::trouble(pod, observed.now_ms));
+    let found = troubles.find(|trouble| trouble.is_final)?;
+    Some(Verdict::Rejected { reason: found.reason, message: found.message })
+}
+
+/// Stops what `is_meant`: with a savepoint, then without pods. Says whether the coordinator is asked now.
+fn stop(observed: &Observed, decision: &mut Decision, kind: OperationKind, is_meant: impl Fn(&str) -> bool) -> bool {
+    let wait = match &observed.answer {
+        Answer::Said(said) if is_meant(&said.revision) => match said.job.state {
+            JobState::Running | JobState::Rescaling => {
+                let expect = Some(expect(said));
+                decision.calls.push(Call::Stop(StopRequest { savepoint: true, expect }));
+                true
+            }
+            JobState::Stopping => true,
+            // Nothing runs that a savepoint could hold; the last checkpoint stands.
+            _ => false,
+        },
+        Answer::Silent { since_ms, .. } => observed.now_ms - since_ms < SILENCE_MS,
+        Answer::Said(_) | Answer::Absent => false,
+    };
+    if wait {
+        decision.operation = Some((kind, OperationStep::TakingSavepoint));
+        keep(observed, decision, is_meant);
+        return !decision.calls.is_empty();
+    }
+    decision.operation = Some((kind, OperationStep::Stopping));
+    all_to_zero(observed, decision, is_meant);
+    false
+}
+
+/// Leaves the pods of what `is_meant` as they are.
+fn keep(observed: &Observed, decision: &mut Decision, is_meant: impl Fn(&str) -> bool) {
+    for workload in observed.workloads.iter().filter(|workload| is_meant(&workload.revision)) {
+        decision.replicas.insert((workload.revision.clone(), workload.role), workload.replicas);
+    }
+}
+
+fn all_to_zero(observed: &Observed, decision: &mut Decision, is_meant: impl Fn(&str) -> bool) {
+    for workload in observed.workloads.iter().filter(|workload| is_meant(&workload.revision)) {
+        decision.replicas.insert((workload.revision.clone(), workload.role), 0);
+    }
+}
+
+fn all_up(observed: &Observed) -> bool {
+    observed.workloads.iter().any(|workload| workload.replicas > 0)
+}
+
+/// Whether a revision that `is_meant` has pods, or will.
+fn has_pods(observed: &Observed, is_meant: &impl Fn(&str) -> bool) -> bool {
+    let told = observed
+        .workloads
+        .iter()
+        .any(|workload| is_meant(&workload.revision) && (workload.replicas > 0 || workload.is_behind));
+    let there = observed.pods.iter().any(|pod| {
+        diagnose::revision(pod).is_some_and(is_meant)
+            && diagnose::role(pod).is_some()
+            && !is_stuck(pod, observed.now_ms)
+    });
+    told || there
+}
+
+/// Whether a pod should be gone long since.
+fn is_stuck(pod: &Pod, now_ms: i64) -> bool {
+    // The time of deletion has the grace in it.
+    pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| now_ms - time.0.as_millisecond() > STUCK_MS)
+}
+
+/// The normal life of a revision: its pods are there, and the control loop says how many.
+fn run(
+    observed: &Observed,
+    admitted: &Result<Admitted, Rejection>,
+    memory: &mut control::Memory,
+    target: &Revision,
+    decision: &mut Decision,
+) {
+    let last_good = || plan_of(target, &observed.identity.name);
+    let plan = match admitted {
+        Ok(admitted) if admitted.revision.name == target.name => Some(admitted.plan.clone()),
+        _ => last_good(),
+    };
+    all_to_zero(observed, decision, |revision| revision != target.name);
+    let workers = observed.workload(&target.name, Role::Worker).map(|workload| workload.replicas);
+    let initial = plan.as_ref().map_or(1, control::Plan::initial_workers);
+    let desired = workers.filter(|workers| *workers > 0).unwrap_or(initial);
+    decision.replicas.insert((target.name.clone(), Role::Coordinator), 1);
+    decision.replicas.insert((target.name.clone(), Role::Worker), desired);
+    let (Some(said), Some(plan)) = (observed.said().filter(|said| said.revision == target.name), plan) else { return };
+    let seen = platform::Observed {
+        job: Some(said.job.clone()),
+        stages: said.stages.clone(),
+        rescales: said.rescales.clone(),
+        workers_desired: desired,
+        coordinator_done: false,
+    };
+    for action in control::step(&seen, &plan, memory, observed.now_ms) {
+        match action {
+            Action::EnsureWorkers(count) => {
+                decision.replicas.insert((target.name.clone(), Role::Worker), count);
+                decision.calls.extend(release(said, count).map(Call::Release));
+            }
+            Action::Rescale(request) => {
+                decision.news.push(News::new(Happened::RescaleStarted, describe(&request, said)));
+                decision.calls.push(Call::Rescale(RescaleRequest { expect: Some(expect(said)), ..request }));
+            }
+            Action::Report(report) => decision.reports.push(*report),
+        }
+    }
+    decision.news.extend(decision.reports.iter().filter_map(|report| told(report, plan.mode)));
+    decision.operation = rescale_operation(said, memory, desired);
+}
+
+/// What a mutating call was decided on: it is refused if the job is not like this any more.
+fn expect(said: &Said) -> Expect {
+    let versions = said.stages.iter().map(|stage| (stage.name.clone(), stage.table_version));
+    Expect { generation: Some(said.job.generation), table_versions: versions.collect() }
+}
+
+/// The workers from number `count` on, as they are registered now.
+fn release(said: &Said, count: u32) -> Option<ReleaseRequest> {
+    let goes = said.job.workers.iter().filter(|worker| ordinal(&worker.id).is_some_and(|number| number >= count));
+    let workers: Vec<_> =
+        goes.map(|worker| ReleasedWorker { name: worker.id.clone(), incarnation: worker.incarnation }).collect();
+    (!workers.is_empty()).then(|| ReleaseRequest { workers, expect: Some(expect(said)) })
+}
+
+fn describe(request: &RescaleRequest, said: &Said) -> String {
+    let now = |name: &str| said.stages.iter().find(|stage| stage.name == name).map_or(0, |stage| stage.tasks.len());
+    let changes = request.stages.iter().map(|(name, tasks)| format!("{name} {} -> {tasks}", now(name)));
+    let spread = request.rebalance.iter().map(|name| format!("{name} spread by load"));
+    changes.chain(spread).collect::<Vec<_>>().join(", ")
+}
+
+/// What of the control loop's reports a person wants to read.
+fn told(report: &Report, mode: control::Mode) -> Option<News> {
+    match &report.event {
+        Event::Decision(decision) if mode == control::Mode::Advise => {
+            Some(News::new(Happened::ScalingAdvised, decision.explanation.clone()))
+        }
+        Event::Rescale(rescale) => {
+            let to = rescale.to.iter().map(|(name, tasks)| format!("{name} {tasks}")).collect::<Vec<_>>().join(", ");
+            let why = rescale.reason.as_deref().unwrap_or("no reason given");
+            Some(match rescale.state {
+                millstream_api::wire::RescaleState::Done => {
+                    let note = format!("reached {to}; {} key groups moved", rescale.groups_moved);
+                    News::new(Happened::RescaleFinished, note)
+                }
+                state => News::new(Happened::RescaleFailed, format!("{to}: {}: {why}", state.name())),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn rescale_operation(said: &Said, memory: &control::Memory, desired: u32) -> Option<(OperationKind, OperationStep)> {
+    let kind = OperationKind::Rescale;
+    if said.rescales.first().is_some_and(|rescale| !rescale.state.is_final()) || memory.is_rescaling() {
+        return Some((kind, OperationStep::Moving));
+    }
+    if memory.awaited().is_some() {
+        return Some((kind, OperationStep::WaitingForPods));
+    }
+    let released = said.job.workers.iter().filter(|worker| worker.released);
+    let leaving = released.filter(|worker| ordinal(&worker.id).is_some_and(|number| number < desired)).count();
+    (leaving > 0).then_some((kind, OperationStep::RemovingPods))
+}

@@ -1,0 +1,143 @@
+//! The conditions, each with the reason and the words a person needs.
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use millstream_api::crd::{ConditionType, Observation, OperationStep, Reason, find};
+use millstream_api::wire::{Blocked, JobState, RescaleState};
+
+use super::{Facts, ready, second};
+use crate::autoscale;
+use crate::control::Mode;
+use crate::diagnose;
+use crate::name::Role;
+use crate::reconcile::admit::Rejection;
+use crate::reconcile::decide::Phase;
+
+/// A checkpoint is late when this many intervals have passed without one,
+const LATE_INTERVALS: i64 = 3;
+/// and at least this long: intervals may be shorter than a checkpoint takes.
+const LATE_MS: i64 = 60_000;
+
+/// All conditions, in a fixed order.
+pub fn conditions(facts: &Facts<'_>, rejection: Option<&Rejection>) -> Vec<Condition> {
+    let generation = facts.observed.job.metadata.generation;
+    let before = &facts.before.conditions;
+    let now = second(facts.observed.now_ms);
+    let all = [
+        accepted(rejection),
+        ready::ready(facts, rejection),
+        rescaling(facts),
+        checkpoints(facts),
+        autoscaling(facts),
+        completed(facts),
+    ];
+    all.map(|observation| observation.condition(generation, before, &now)).into()
+}
+
+fn say(kind: ConditionType, holds: Option<bool>, reason: Reason, message: impl Into<String>) -> Observation {
+    Observation { kind, holds, reason, message: message.into() }
+}
+
+fn accepted(rejection: Option<&Rejection>) -> Observation {
+    let kind = ConditionType::Accepted;
+    match rejection {
+        None => say(kind, Some(true), Reason::Valid, "the spec can be run"),
+        Some(rejection) => say(kind, Some(false), rejection.reason, rejection.message.clone()),
+    }
+}
+
+fn rescaling(facts: &Facts<'_>) -> Observation {
+    let kind = ConditionType::Rescaling;
+    let last = facts.said().and_then(|said| said.rescales.first());
+    if let Some(running) = last.filter(|rescale| !rescale.state.is_final()) {
+        let to = running.to.iter().map(|(name, tasks)| format!("{name} {tasks}")).collect::<Vec<_>>().join(", ");
+        return say(kind, Some(true), Reason::Moving, format!("to {to}"));
+    }
+    if facts.decision.operation.is_some_and(|(_, step)| step == OperationStep::WaitingForPods) {
+        let target = facts.decision.target.as_ref().map_or("", |target| target.name.as_str());
+        let troubles = facts
+            .observed
+            .pods_of(target, Role::Worker)
+            .filter_map(|pod| diagnose::trouble(pod, facts.observed.now_ms));
+        let unschedulable = troubles.into_iter().find(|trouble| trouble.reason == Reason::Unschedulable);
+        return match unschedulable {
+            Some(trouble) => say(kind, Some(true), Reason::Unschedulable, trouble.message),
+            None => say(kind, Some(true), Reason::WaitingForPods, "new workers are not ready yet"),
+        };
+    }
+    match last.filter(|rescale| rescale.state == RescaleState::Failed) {
+        Some(failed) => {
+            let why = failed.reason.clone().unwrap_or_else(|| "no reason given".into());
+            say(kind, Some(false), Reason::RescaleFailed, why)
+        }
+        None => say(kind, Some(false), Reason::Settled, "the parallelism is as it should be"),
+    }
+}
+
+fn checkpoints(facts: &Facts<'_>) -> Observation {
+    let kind = ConditionType::CheckpointsHealthy;
+    let before = find(&facts.before.conditions, kind);
+    let Some(said) = facts.said() else {
+        // Nobody to ask: what was said last stands.
+        let stands = before.and_then(|before| {
+            let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == before.reason)?;
+            let holds = match before.status.as_str() {
+                "True" => Some(true),
+                "False" => Some(false),
+                _ => None,
+            };
+            Some(say(kind, holds, reason, before.message.clone()))
+        });
+        return stands.unwrap_or_else(|| say(kind, None, Reason::NoCheckpoint, "none is complete yet"));
+    };
+    if said.job.blocked == Some(Blocked::StoreUnreachable) {
+        let why = said.job.error.clone().unwrap_or_else(|| "the store does not answer".into());
+        return say(kind, Some(false), Reason::StoreUnreachable, why);
+    }
+    let interval_ms = facts.observed.job.spec.checkpoint.interval.as_ms();
+    let limit_ms = (interval_ms * LATE_INTERVALS).max(LATE_MS);
+    match &said.job.checkpoint {
+        None => say(kind, None, Reason::NoCheckpoint, "none is complete yet"),
+        Some(newest)
+            if said.job.state == JobState::Running && facts.observed.now_ms - newest.completed_at_ms > limit_ms =>
+        {
+            let message = format!("none was complete for {LATE_INTERVALS} intervals; the coordinator's log says why");
+            say(kind, Some(false), Reason::CheckpointFailed, message)
+        }
+        Some(_) => say(kind, Some(true), Reason::Committed, "the newest checkpoint is complete"),
+    }
+}
+
+fn autoscaling(facts: &Facts<'_>) -> Observation {
+    let kind = ConditionType::AutoscalingActive;
+    let mode = facts.observed.job.spec.autoscaling.mode;
+    if mode == Mode::Off {
+        return say(kind, Some(false), Reason::Disabled, "spec.autoscaling.mode is Off");
+    }
+    if facts.decision.phase != Phase::Up {
+        return say(kind, Some(false), Reason::Suspended, "the job does not run");
+    }
+    let why = facts.control.said().map(|said| said.stages.iter().map(|stage| stage.reason).collect::<Vec<_>>());
+    let any = |reason: autoscale::Reason| why.as_ref().is_some_and(|reasons| reasons.contains(&reason));
+    if facts.said().is_none() || why.as_ref().is_none_or(Vec::is_empty) || any(autoscale::Reason::NoInformation) {
+        return say(kind, Some(false), Reason::NoInformation, "there is nothing to measure");
+    }
+    if any(autoscale::Reason::WarmUp) {
+        return say(kind, Some(true), Reason::WarmUp, "the tasks are too young to be measured");
+    }
+    if any(autoscale::Reason::AtMaximum) {
+        return say(kind, Some(true), Reason::AtMaximum, "the load needs more than the bounds allow");
+    }
+    match mode {
+        Mode::Advise => {
+            say(kind, Some(true), Reason::Advising, "says what it would do in status.recommendation and events")
+        }
+        _ => say(kind, Some(true), Reason::Deciding, "the parallelism follows the load"),
+    }
+}
+
+fn completed(facts: &Facts<'_>) -> Observation {
+    let kind = ConditionType::Completed;
+    if facts.decision.phase == Phase::Completed {
+        return say(kind, Some(true), Reason::Completed, "the input has ended and everything is committed");
+    }
+    say(kind, Some(false), Reason::Running, "the input has not ended")
+}

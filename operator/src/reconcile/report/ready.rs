@@ -1,0 +1,166 @@
+//! Whether all tasks run, and if not, what of all that is wrong a person should hear first.
+use millstream_api::crd::{ConditionType, Observation, Reason, find};
+use millstream_api::wire::{Blocked, JobState};
+
+use super::Facts;
+use crate::diagnose::{self, Trouble, rank};
+use crate::name::Role;
+use crate::reconcile::admit::Rejection;
+use crate::reconcile::decide::{Decision, Phase};
+use crate::reconcile::observe::{Answer, Observed, Said};
+use crate::revision::Revision;
+
+/// A coordinator that is asked for the first time, or again after it moved, may take this long before that is worth a word.
+const PATIENCE_MS: i64 = 10_000;
+
+/// Whether there is nothing to wait for.
+pub fn is_settled(observed: &Observed, decision: &Decision) -> bool {
+    let running = observed.said().is_some_and(|said| said.job.state == JobState::Running);
+    let sized = decision.target.as_ref().is_some_and(|target| {
+        let ready = observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
+        let wanted = decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
+        usize::try_from(wanted).is_ok_and(|wanted| wanted == ready)
+    });
+    decision.phase == Phase::Up && running && sized && decision.operation.is_none()
+}
+
+/// The condition.
+pub fn ready(facts: &Facts<'_>, rejection: Option<&Rejection>) -> Observation {
+    let not = |reason: Reason, message: String| say(Some(false), reason, message);
+    match facts.decision.phase {
+        Phase::Refused => match rejection {
+            // Of what was rejected the pods may have been there and failed.
+            Some(rejection) if ConditionType::Ready.reasons().contains(&rejection.reason) => {
+                not(rejection.reason, rejection.message.clone())
+            }
+            _ => not(Reason::Deploying, "nothing runs, since the spec is not accepted".into()),
+        },
+        Phase::Suspending => not(Reason::Suspended, "being stopped with a savepoint".into()),
+        Phase::Suspended => not(Reason::Suspended, "stopped, as spec.suspend says".into()),
+        Phase::Completed => not(Reason::Completed, "the input has ended and everything is committed".into()),
+        Phase::Redeploying => not(Reason::Redeploying, "the pods of the old revision go".into()),
+        Phase::Up => up(facts),
+    }
+}
+
+fn say(holds: Option<bool>, reason: Reason, message: String) -> Observation {
+    Observation { kind: ConditionType::Ready, holds, reason, message }
+}
+
+fn up(facts: &Facts<'_>) -> Observation {
+    let Some(target) = &facts.decision.target else { return say(None, Reason::Unknown, String::new()) };
+    let worst = worst(facts, target);
+    match &facts.observed.answer {
+        Answer::Said(said) if said.revision == target.name => answered(facts, said, target, worst),
+        Answer::Silent { reason, since_ms } if was_ready(facts) => {
+            // Tasks go on without their coordinator for a while; a short silence is no news.
+            let silent_ms = facts.observed.now_ms - since_ms;
+            match worst {
+                Some(trouble) => tell(trouble),
+                None if silent_ms < PATIENCE_MS => say(Some(true), Reason::Running, "all tasks run".into()),
+                None => say(Some(false), Reason::CoordinatorUnreachable, reason.clone()),
+            }
+        }
+        _ => match worst {
+            Some(trouble) => tell(trouble),
+            None => underway(facts, "the coordinator is not there yet"),
+        },
+    }
+}
+
+/// What the job says of itself, and its pods beside it.
+fn answered(facts: &Facts<'_>, said: &Said, target: &Revision, worst: Option<Trouble>) -> Observation {
+    let why = said.job.error.clone();
+    if said.job.blocked == Some(Blocked::StoreUnreachable) {
+        return say(Some(false), Reason::StoreUnreachable, why.unwrap_or_else(|| "the store does not answer".into()));
+    }
+    match said.job.state {
+        JobState::Running | JobState::Rescaling => {
+            let ready =
+                facts.observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
+            let wanted = facts.decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
+            // A rescale waits for pods; until it has them, the job is no less than it was.
+            let waits = facts.control.awaited().is_some();
+            if usize::try_from(wanted).is_ok_and(|wanted| ready < wanted) && !waits {
+                let cause = worst.map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
+                return say(
+                    Some(true),
+                    Reason::Degraded,
+                    format!("all tasks run, on {ready} of {wanted} workers{cause}"),
+                );
+            }
+            say(Some(true), Reason::Running, "all tasks run".into())
+        }
+        JobState::Failed => {
+            say(Some(false), Reason::RestartsExhausted, why.unwrap_or_else(|| "the job has failed".into()))
+        }
+        JobState::Recovering => match worst {
+            Some(trouble) => tell(trouble),
+            None => {
+                say(Some(false), Reason::Recovering, why.unwrap_or_else(|| "going back to the last checkpoint".into()))
+            }
+        },
+        JobState::WaitingForWorkers => match worst {
+            Some(trouble) => tell(trouble),
+            None => underway(facts, "waiting for workers"),
+        },
+        JobState::Deploying => underway(facts, "tasks are being placed"),
+        JobState::Stopping | JobState::Stopped => underway(facts, "the job was stopped by a call of its API"),
+        JobState::Completed => {
+            say(Some(false), Reason::Completed, "the input has ended and everything is committed".into())
+        }
+    }
+}
+
+/// On the way up: for the first time, again, or as another revision.
+fn underway(facts: &Facts<'_>, message: &str) -> Observation {
+    let before = find(&facts.before.conditions, ConditionType::Ready).map(|condition| condition.reason.as_str());
+    // The revision tells it too: nobody may have lived to write the status while the pods of the old one went.
+    let target = facts.decision.target.as_ref().map(|target| facts.observed.identity.revision(&target.name));
+    let is_another = facts.before.revision.as_ref().is_some_and(|known| Some(&known.name) != target.as_ref());
+    let is_replacement = is_another || before == Some(Reason::Redeploying.as_str());
+    let reason = if is_replacement {
+        Reason::Redeploying
+    } else if has_run(facts) {
+        Reason::Recovering
+    } else {
+        Reason::Deploying
+    };
+    say(Some(false), reason, message.into())
+}
+
+fn was_ready(facts: &Facts<'_>) -> bool {
+    find(&facts.before.conditions, ConditionType::Ready).is_some_and(|condition| condition.status == "True")
+}
+
+/// Whether the job has run before, as far as the status remembers or its coordinator knows.
+fn has_run(facts: &Facts<'_>) -> bool {
+    was_ready(facts)
+        || facts.before.checkpoint.is_some()
+        || find(&facts.before.conditions, ConditionType::Ready)
+            .is_some_and(|condition| condition.reason == Reason::Recovering.as_str())
+}
+
+/// The trouble that is told, of all that pods of the target have.
+fn worst(facts: &Facts<'_>, target: &Revision) -> Option<Trouble> {
+    let roles = [Role::Coordinator, Role::Worker];
+    let pods = roles.into_iter().flat_map(|role| facts.observed.pods_of(&target.name, role));
+    let troubles = pods.filter_map(|pod| diagnose::trouble(pod, facts.observed.now_ms));
+    let refused = facts.observed.refusals.iter().cloned();
+    troubles.chain(refused).min_by_key(|trouble| rank(trouble.reason))
+}
+
+/// A trouble as a reason of this condition.
+fn tell(trouble: Trouble) -> Observation {
+    let reason = match trouble.reason {
+        reason if ConditionType::Ready.reasons().contains(&reason) => reason,
+        // A reference that is missing keeps the pod from being made; a mistake of the spec makes it end.
+        Reason::ReferenceNotFound => Reason::Deploying,
+        _ => Reason::CrashLoop,
+    };
+    let message = match &trouble.pod {
+        Some(pod) => format!("{pod}: {}", trouble.message),
+        None => trouble.message,
+    };
+    say(Some(false), reason, message)
+}

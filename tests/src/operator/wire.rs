@@ -1,0 +1,115 @@
+//! Every request of an operator on its way to the API server: they are counted, and something can happen to one of them.
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use kube::{Client, Config};
+use serde_json::json;
+use tokio::sync::watch;
+
+/// More than the largest object has.
+const BODY_MAX: usize = 4 << 20;
+
+/// What happens to a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The operator dies before the server has seen it.
+    DiesBefore,
+    /// The operator dies after the server has done it and before it has heard of it.
+    DiesAfter,
+    /// The server answers with this code and does nothing.
+    Refused(u16),
+    /// The server does it, and the answer is lost.
+    AnswerLost,
+}
+
+/// The way.
+#[derive(Clone)]
+pub struct Wire {
+    fault: Option<(usize, Fault)>,
+    writes: Arc<Mutex<Vec<String>>>,
+    happened: Arc<watch::Sender<bool>>,
+}
+
+#[derive(Clone)]
+struct End {
+    wire: Wire,
+    server: Client,
+}
+
+impl Wire {
+    pub(super) fn new(fault: Option<(usize, Fault)>) -> Self {
+        Self { fault, writes: Arc::default(), happened: Arc::new(watch::channel(false).0) }
+    }
+
+    /// A client whose requests go this way. Made in the operator's runtime, with which it dies.
+    pub(super) fn client(&self, config: Config) -> Result<Client, kube::Error> {
+        let server = Client::try_from(config)?;
+        let end = End { wire: self.clone(), server };
+        Ok(Client::new(Router::new().fallback(forward).with_state(end), "default"))
+    }
+
+    /// Writes so far, each as its method and path.
+    pub fn writes(&self) -> Vec<String> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the fault has happened.
+    pub async fn fault(&self) {
+        // The sender is in this value.
+        let _ = self.happened.subscribe().wait_for(|happened| *happened).await;
+    }
+
+    /// What happens to this request.
+    fn next(&self, request: &Request) -> Option<Fault> {
+        let is_write = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(request.method());
+        if !is_write {
+            return None;
+        }
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.push(format!("{} {}", request.method(), request.uri().path()));
+        self.fault.filter(|(number, _)| *number == writes.len()).map(|(_, fault)| fault)
+    }
+}
+
+async fn forward(State(end): State<End>, request: Request) -> Response {
+    let fault = end.wire.next(&request);
+    let dead = async || {
+        end.wire.happened.send_replace(true);
+        std::future::pending::<Response>().await
+    };
+    match fault {
+        Some(Fault::DiesBefore) => return dead().await,
+        Some(Fault::Refused(code)) => {
+            end.wire.happened.send_replace(true);
+            let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let reason = if code == StatusCode::CONFLICT { "Conflict" } else { "InternalError" };
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
+                                "reason": reason, "message": "as the test wants it"});
+            return (code, status.to_string()).into_response();
+        }
+        _ => {}
+    }
+    let answer = match pass(&end.server, request).await {
+        Ok(answer) => answer,
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    };
+    match fault {
+        Some(Fault::DiesAfter) => dead().await,
+        Some(Fault::AnswerLost) => {
+            end.wire.happened.send_replace(true);
+            (StatusCode::GATEWAY_TIMEOUT, "lost").into_response()
+        }
+        _ => answer,
+    }
+}
+
+async fn pass(server: &Client, request: Request) -> anyhow::Result<Response> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_MAX).await?;
+    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    Ok(server.send(request).await?.map(Body::new))
+}
