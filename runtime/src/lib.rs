@@ -14,6 +14,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod pod;
+mod priority;
 pub mod random;
 pub mod redact;
 pub mod rescale;

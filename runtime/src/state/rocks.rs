@@ -38,9 +38,6 @@ use sizes::Unflushed;
 /// Ranges of up to this many keys are removed key by key: every range tombstone in a memtable slows all later reads down.
 const TOMBSTONE_ABOVE_KEYS: usize = 4096;
 
-/// Of threads that move state: about a tenth of the time, when all processors are busy.
-const BACKGROUND_NICE: i32 = 10;
-
 /// Makes stores in RocksDB.
 pub struct RocksBackend {
     shared: Shared,
@@ -286,12 +283,6 @@ impl Store for RocksStore {
 fn entry_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
     // Ten bytes cover tag and lengths in a write batch.
     key.len() + value.map_or(0, <[u8]>::len) + 10
-}
-
-/// Makes the present thread one that works when others leave time: what it does is not waited for by any row.
-fn background() {
-    // Where it is not allowed, the thread is like the others.
-    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
 }
 
 fn memtable_bytes(db: &DB) -> u64 {

@@ -15,8 +15,9 @@ use millstream_api::id::KeyGroup;
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
 use super::bulk::{self, TABLE_FROM_BYTES, Table};
-use super::{Error, backend, background, options};
+use super::{Error, backend, options};
 use crate::exchange::Wake;
+use crate::priority::background;
 use crate::state::{Arrival, check_group, part};
 
 /// Tables become part of the database when they have so many bytes together: each time its writers wait until it is on disk.

@@ -2,8 +2,8 @@
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, InfoLogger, LogLevel,
-    Options, WriteBufferManager,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, Env, InfoLogger,
+    LogLevel, Options, WriteBufferManager,
 };
 
 use super::{Error, backend};
@@ -42,6 +42,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(options: RocksOptions) -> Self {
         let RocksOptions { cache_bytes, write_buffer_bytes } = options;
+        yield_to_tasks();
         Self {
             cache: Cache::new_lru_cache(cache_bytes),
             // A soft bound: at the budget, flushes begin. The hard one is per store: at four memtables its writes wait.
@@ -106,6 +107,14 @@ impl Shared {
         tables.set_cache_index_and_filter_blocks_with_high_priority(true);
         tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
         tables
+    }
+}
+
+/// Merging of files is not waited for by any row, until so many are not merged that writes are slowed down.
+fn yield_to_tasks() {
+    // The threads of all databases of this process. Where it is not allowed, they are like the others.
+    if let Ok(mut environment) = Env::new() {
+        environment.lower_thread_pool_cpu_priority();
     }
 }
 

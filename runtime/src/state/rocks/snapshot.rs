@@ -12,8 +12,9 @@ use rocksdb::{DB, ReadOptions};
 
 use bytes::Bytes;
 
-use super::{Error, KeyRange, Snapshot, background, group_range, scan};
+use super::{Error, KeyRange, Snapshot, group_range, scan};
 use crate::exchange::Wake;
+use crate::priority::background;
 use crate::state::part::Builder;
 use crate::state::parts::{Next, OnDemand, Parts, Wanted};
 

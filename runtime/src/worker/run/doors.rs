@@ -1,6 +1,6 @@
 //! What a worker on a machine has of the world.
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 
 use millstream_api::id::Generation;
 use tokio::runtime::Handle;
@@ -11,6 +11,7 @@ use crate::exchange::Hub;
 use crate::exchange::tcp::{DataPort, Peer};
 use crate::job::JobSpec;
 use crate::message::Deploy;
+use crate::priority::background;
 use crate::random::Random;
 use crate::state::Backend;
 use crate::state::disk::{Disk, RealDisk};
@@ -54,12 +55,26 @@ fn backend(job: &JobSpec) -> Result<Arc<dyn Backend>, String> {
     Ok(Arc::new(RocksBackend::new(RocksOptions { cache_bytes: half, write_buffer_bytes: half })))
 }
 
-/// Uploads on tokio's blocking threads.
+/// Uploads, each on a thread of its own that yields to tasks; where there is no such thread, on one of tokio's.
 struct Pool(Handle);
 
 impl Background for Pool {
     fn run(&self, job: Box<dyn FnOnce() + Send>) {
-        self.0.spawn_blocking(job);
+        let (hand, take) = channel::<Box<dyn FnOnce() + Send>>();
+        let run = move || {
+            background();
+            if let Ok(job) = take.recv() {
+                job();
+            }
+        };
+        match std::thread::Builder::new().name("upload".into()).spawn(run) {
+            Ok(_) => {
+                let _ = hand.send(job); // It waits for it.
+            }
+            Err(_) => {
+                self.0.spawn_blocking(job);
+            }
+        }
     }
 }
 
