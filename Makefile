@@ -10,7 +10,7 @@ export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
 IMAGE ?= millstream.dev/millstream:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 MILLSTREAM := $(CARGO_TARGET_DIR)/debug/millstream
 
-.PHONY: help demo test bench build image cluster-up cluster-down generate soak fmt setup checks flights
+.PHONY: help demo test e2e bench build image cluster-up cluster-down generate soak fmt setup checks flights
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,10 +24,16 @@ test: checks flights ## Format, lints, licences and bans, all tests
 	cargo fmt --all --check
 	cargo deny --log-level error check licenses bans sources
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --test e2e -- -D warnings
 	cargo build --workspace
 	$(CARGO_TARGET_DIR)/debug/xtask --check
 	bash tests/cluster/build.sh >/dev/null
 	cargo test --workspace
+
+e2e: build ## From helm install to the result of a job, on a Kubernetes with two nodes (root; two minutes)
+	@bash scripts/setup.sh cluster
+	bash tests/cluster/build.sh >/dev/null
+	cargo test --workspace --test e2e -- --nocapture
 
 image: setup ## The image, as an OCI archive in out/, without a container engine
 	cargo build --release --bin millstream --bin xtask
@@ -48,8 +54,9 @@ bench: setup ## Nexmark throughput per CPU second, one JSON object per query
 build: setup ## Build the millstream binary
 	cargo build --workspace
 
-generate: build ## Write the generated docs anew
+generate: build ## Write the generated docs and manifests anew
 	$(CARGO_TARGET_DIR)/debug/xtask
+	bash scripts/manifests.sh
 
 soak: build ## The simulation over 10,000 seeds, then an hour of rescales and kills
 	MILLSTREAM_SEEDS=10000 cargo test --workspace --test sim -- --nocapture

@@ -57,7 +57,10 @@ fn options(args: OperatorArgs) -> Result<run::Options> {
 
 /// Logs go to standard error.
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = std::env::var("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
+    // The controller's own spans say at each line what the line says; who wants them names them.
+    let level = if level.contains("kube") { level } else { format!("{level},kube_runtime=warn") };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     match format {
         LogFormat::Text => lines.init(),

@@ -7,6 +7,7 @@ use millstream_api::crd::{REVISION_LABEL, ROLE_LABEL, Reason};
 use serde::Deserialize;
 
 use crate::name::{CONTAINER, Role};
+use crate::resource::pod::JOB_FILE;
 
 /// A crash or a full memory counts until its pod has been ready for this long.
 const CURED_MS: i64 = 60_000;
@@ -153,7 +154,8 @@ fn failure(pod: &Pod, container: &ContainerStatus, ended: &ContainerStateTermina
     };
     let message = match (reason, words) {
         (Reason::OOMKilled, _) => format!("container {} exceeded its memory limit", container.name),
-        (_, Some(words)) => words.message,
+        // Which file it was is of no use to anyone outside the pod.
+        (_, Some(words)) => words.message.trim_start_matches(&format!("{JOB_FILE}: ")).to_owned(),
         _ => format!("container {} ended with exit code {}{}", container.name, ended.exit_code, tail(&text)),
     };
     let at_ms = ended.finished_at.as_ref().map(ms);

@@ -22,8 +22,6 @@ pub enum Happened {
     Rejected,
     /// A worker or the coordinator failed.
     PodFailed,
-    /// The job went back to its last checkpoint.
-    Recovered,
     /// Other parallelisms were asked for.
     RescaleStarted,
     /// They are reached.
@@ -57,7 +55,6 @@ impl Happened {
             Self::NotReady => "NotReady",
             Self::Rejected => "Rejected",
             Self::PodFailed => "PodFailed",
-            Self::Recovered => "Recovered",
             Self::RescaleStarted => "RescaleStarted",
             Self::RescaleFinished => "RescaleFinished",
             Self::RescaleFailed => "RescaleFailed",
@@ -103,9 +100,12 @@ impl News {
     }
 }
 
-/// Publishes events. Repeated ones are counted in one object.
+/// Publishes events.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    client: Client,
+    reporter: Reporter,
+}
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -116,7 +116,7 @@ impl std::fmt::Debug for Events {
 impl Events {
     /// Events by this instance of the operator.
     pub fn new(client: Client, instance: String) -> Self {
-        Self(Recorder::new(client, Reporter { controller: MANAGER.into(), instance: Some(instance) }))
+        Self { client, reporter: Reporter { controller: MANAGER.into(), instance: Some(instance) } }
     }
 
     /// Publishes one. An event that cannot be published is no reason to leave a job alone.
@@ -129,7 +129,9 @@ impl Events {
             secondary: None,
         };
         let regarding: ObjectReference = job.object_ref(&());
-        if let Err(error) = self.0.publish(&event, &regarding).await {
+        // A recorder that remembers would count this as one more of those with the same reason, and drop what it says.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &regarding).await {
             tracing::warn!(%error, reason = event.reason, "cannot publish an event");
         }
     }

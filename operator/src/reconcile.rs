@@ -155,7 +155,9 @@ pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Act
             context.metrics.reconciled(Outcome::Failed, took);
             context.metrics.step_failed(error.step());
             if !error.is_conflict() {
-                context.events.publish(&job, &News::new(Happened::ReconcileFailed, chain(error))).await;
+                let news = vec![News::new(Happened::ReconcileFailed, chain(error))];
+                let memory = context.memory(&Identity { uid, ..Identity::default() });
+                tell(&context, &job, &mut *memory.lock().await, news).await;
             }
         }
     }
@@ -290,7 +292,12 @@ async fn tell(context: &Context, job: &StreamJob, memory: &mut Memory, news: Vec
     let now = now_ms();
     memory.told.retain(|_, at_ms| now - *at_ms < NEWS_MS);
     for news in news {
+        if news.happened == Happened::NotReady {
+            // That it runs again is news then.
+            memory.told.retain(|told, _| told.happened != Happened::Running);
+        }
         if memory.told.insert(news.clone(), now).is_none() {
+            tracing::info!(event = news.happened.as_str(), "{}", news.note);
             context.events.publish(job, &news).await;
         }
     }

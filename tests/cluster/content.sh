@@ -74,12 +74,16 @@ next() {
 The cluster is up. Next:
 
   export KUBECONFIG=$KUBECONFIG PATH=$(programs):\$PATH
-  kubectl get nodes
-  kubectl apply -f manifests/crds.yaml
-  kubectl explain streamjob.spec
+  helm install millstream charts/millstream --namespace millstream-system --create-namespace \\
+    --set image.repository=${millstream_image%:*},image.tag=${millstream_image##*:} --wait
+  kubectl apply -f examples/kubernetes/popular.yaml
+  kubectl get streamjobs --watch
+  kubectl logs --selector millstream.dev/job=popular,millstream.dev/role=worker --tail 5
+  kubectl scale streamjob popular --replicas 3
+  kubectl delete streamjob popular
 
-All nodes have the image $millstream_image. An S3 server answers at http://s3.default.svc:9000
-(examples/kubernetes/s3.yaml). Node 2 dies with \`bash tests/cluster/cluster.sh kill 2\` and comes back with \`start 2\`.
+docs/kubernetes.md goes on from there. All nodes have the image $millstream_image. An S3 server answers at
+http://s3.default.svc:9000 (examples/kubernetes/s3.yaml). Node 2 dies with \`bash tests/cluster/cluster.sh kill 2\` and comes back with \`start 2\`.
 \`make cluster-down\` ends all of it.
 TEXT
 }

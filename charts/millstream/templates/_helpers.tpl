@@ -70,5 +70,5 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

@@ -1,6 +1,6 @@
 //! Whether a spec can be run, as far as the operator can tell without parsing SQL. Pure.
 use millstream_api::crd::{RESTART_ANNOTATION, Reason, check};
-use millstream_api::job::{self, Settings};
+use millstream_api::job::{self, DeletionPolicy, Settings, StartMode};
 
 use super::observe::{Observed, SqlText};
 use crate::control::Plan;
@@ -39,6 +39,7 @@ pub fn admit(observed: &Observed, default_image: &str) -> Result<Admitted, Rejec
         let message = "spec.store: pods come and go, so checkpoints need a place that stays; give a uri or a claimName";
         return Err(Rejection::new(Reason::InvalidSpec, message));
     }
+    possible(spec)?;
     let sql = match &observed.sql {
         SqlText::Text(text) if text.trim().is_empty() => {
             return Err(Rejection::new(Reason::InvalidSql, "spec.sql: the text is empty"));
@@ -66,6 +67,18 @@ pub fn admit(observed: &Observed, default_image: &str) -> Result<Admitted, Rejec
         Error::Write(_) => Rejection::new(Reason::InvalidSpec, error.to_string()),
     })?;
     Ok(Admitted { revision, plan })
+}
+
+/// What the resource has and this operator does not do yet is refused, not passed over.
+fn possible(spec: &job::Spec) -> Result<(), Rejection> {
+    let message = if spec.start_from.mode == StartMode::Snapshot {
+        "spec.startFrom: mode Snapshot is not there yet; give the savepoint's path with mode Path"
+    } else if spec.deletion_policy == DeletionPolicy::Delete {
+        "spec.deletionPolicy: Delete is not there yet; take Retain, and remove the job's folder from the store yourself"
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::new(Reason::InvalidSpec, message))
 }
 
 /// How a revision scales whose job's spec cannot be read any more: as it did at its start.

@@ -174,7 +174,12 @@ fn stop(observed: &Observed, decision: &mut Decision, kind: OperationKind, is_me
             // Nothing runs that a savepoint could hold; the last checkpoint stands.
             _ => false,
         },
-        Answer::Silent { since_ms, .. } => observed.now_ms - since_ms < SILENCE_MS,
+        // What cannot be run has nothing to save.
+        Answer::Silent { since_ms, .. } => {
+            let is_good = |revision: &Revision| is_meant(&revision.name) && !revision.is_rejected();
+            observed.now_ms - since_ms < SILENCE_MS
+                && observed.revisions.iter().any(|revision| is_good(revision) && runs(observed, revision))
+        }
         Answer::Said(_) | Answer::Absent => false,
     };
     if wait {
@@ -185,6 +190,11 @@ fn stop(observed: &Observed, decision: &mut Decision, kind: OperationKind, is_me
     decision.operation = Some((kind, OperationStep::Stopping));
     all_to_zero(observed, decision, is_meant);
     false
+}
+
+/// Whether a revision is told to have pods.
+fn runs(observed: &Observed, revision: &Revision) -> bool {
+    observed.workloads.iter().any(|workload| workload.revision == revision.name && workload.replicas > 0)
 }
 
 /// Leaves the pods of what `is_meant` as they are.

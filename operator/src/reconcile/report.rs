@@ -99,8 +99,9 @@ pub fn status(facts: Facts<'_>) -> StreamJobStatus {
         last_failure: last_failure(&facts),
         operator: Some(facts.installation.to_owned()),
     };
-    if is_up && facts.said().is_none() && decision.phase == Phase::Up {
-        // Nobody to ask: what was true is more likely to be so than nothing.
+    let placed = facts.said().is_some_and(|said| said.stages.iter().any(|stage| !stage.tasks.is_empty()));
+    if !placed && decision.phase == Phase::Up {
+        // Nobody to ask, or one who asks around himself: what was true is more likely to be so than nothing.
         status.parallelism = before.parallelism.or(status.parallelism);
         status.target_parallelism = before.target_parallelism;
         status.stages.clone_from(&before.stages);
@@ -139,8 +140,12 @@ fn stages(facts: &Facts<'_>) -> Vec<StageStatus> {
     let stages = said.stages.iter().map(|stage| {
         let parallelism = u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX);
         let awaited = facts.control.awaited().and_then(|stages| stages.get(&stage.name));
-        let target = running.and_then(|rescale| rescale.to.get(&stage.name)).or(awaited);
-        StageStatus { name: stage.name.clone(), parallelism, target: target.copied().unwrap_or(parallelism) }
+        let target = running.and_then(|rescale| rescale.to.get(&stage.name)).or(awaited).copied();
+        // It is asked for, and the job has not told of it yet.
+        let asked = facts.control.is_rescaling() && running.is_none();
+        let before = facts.before.stages.iter().find(|before| asked && before.name == stage.name);
+        let target = target.or(before.map(|before| before.target));
+        StageStatus { name: stage.name.clone(), parallelism, target: target.unwrap_or(parallelism) }
     });
     stages.collect()
 }

@@ -19,6 +19,8 @@ use crate::name::{CONTAINER, Role, port};
 mod environment;
 mod volume;
 
+pub use volume::JOB_FILE;
+
 /// The user of the image, who owns nothing.
 const USER: i64 = 65_532;
 /// A node that is gone this long has lost its pods: jobs restore on what is left instead of waiting for it.

@@ -176,6 +176,12 @@ async fn what_cannot_be_run_says_where_and_what_to_do() -> Result<()> {
     for (more, reason, said) in [
         (json!({"settings": [{"name": "batch.row", "value": "1"}]}), "InvalidSpec", "spec.settings[0]"),
         (json!({"store": null}), "InvalidSpec", "spec.store: "),
+        (json!({"deletionPolicy": "Delete"}), "InvalidSpec", "spec.deletionPolicy: Delete is not there yet"),
+        (
+            json!({"startFrom": {"mode": "Snapshot", "snapshotName": "s"}}),
+            "InvalidSpec",
+            "spec.startFrom: mode Snapshot is not there yet",
+        ),
         (
             json!({"worker": {"podTemplate": {"spec": {"restartPolicy": "Never"}}}}),
             "InvalidPodTemplate",

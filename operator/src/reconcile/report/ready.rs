@@ -1,10 +1,10 @@
 //! Whether all tasks run, and if not, what of all that is wrong a person should hear first.
-use millstream_api::crd::{ConditionType, Observation, Reason, find};
+use millstream_api::crd::{ConditionType, Observation, OperationKind, Reason, find};
 use millstream_api::wire::{Blocked, JobState};
 
 use super::Facts;
 use crate::diagnose::{self, Trouble, rank};
-use crate::name::Role;
+use crate::name::{Role, ordinal};
 use crate::reconcile::admit::Rejection;
 use crate::reconcile::decide::{Decision, Phase};
 use crate::reconcile::observe::{Answer, Observed, Said};
@@ -79,9 +79,12 @@ fn answered(facts: &Facts<'_>, said: &Said, target: &Revision, worst: Option<Tro
             let ready =
                 facts.observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
             let wanted = facts.decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
-            // A rescale waits for pods; until it has them, the job is no less than it was.
-            let waits = facts.control.awaited().is_some();
-            if usize::try_from(wanted).is_ok_and(|wanted| ready < wanted) && !waits {
+            // A rescale waits for pods or has just got them; until it is over, the job is no less than it was.
+            let waits = facts.decision.operation.is_some_and(|(kind, _)| kind == OperationKind::Rescale);
+            // A worker that the job has is there, even if its probe has not found that yet.
+            let registered = said.job.workers.iter().filter(|worker| !worker.released).count();
+            let is_short = usize::try_from(wanted).is_ok_and(|wanted| ready.max(registered) < wanted);
+            if is_short && (!waits || is_missed(facts, target, wanted)) {
                 let cause = worst.map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
                 return say(
                     Some(true),
@@ -110,6 +113,17 @@ fn answered(facts: &Facts<'_>, said: &Said, target: &Revision, worst: Option<Tro
             say(Some(false), Reason::Completed, "the input has ended and everything is committed".into())
         }
     }
+}
+
+/// Whether a worker that should stay goes, or is on a node that is gone: then what is waited for is what there was.
+fn is_missed(facts: &Facts<'_>, target: &Revision, wanted: u32) -> bool {
+    facts.observed.pods.iter().any(|pod| {
+        let stays = pod.metadata.name.as_deref().and_then(ordinal).is_some_and(|number| number < wanted);
+        stays
+            && diagnose::revision(pod) == Some(&target.name)
+            && diagnose::role(pod) == Some(Role::Worker)
+            && diagnose::is_going(pod)
+    })
 }
 
 /// On the way up: for the first time, again, or as another revision.

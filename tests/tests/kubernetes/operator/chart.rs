@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{CHART, Place};
 
 /// Rights that a single life of a job does not take, and why they are granted.
-const RESERVED: [(&str, &str, &str); 10] = [
+const RESERVED: [(&str, &str, &str); 9] = [
     // Server-side apply of what is not there yet asks for both verbs; the log has the one.
     ("create", "apps", "controllerrevisions deployments statefulsets"),
     ("create", "", "serviceaccounts services configmaps"),
@@ -25,8 +25,6 @@ const RESERVED: [(&str, &str, &str); 10] = [
     ("update", "millstream.dev", "streamjobs/finalizers"),
     // Why pods of a StatefulSet are refused, while some are missing.
     ("list", "", "events"),
-    // An event that is told once more.
-    ("patch", "events.k8s.io", "events"),
     // The sixth revision before the newest.
     ("delete", "apps", "controllerrevisions deployments statefulsets"),
     ("delete", "", "configmaps"),
