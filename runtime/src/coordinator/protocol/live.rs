@@ -16,7 +16,7 @@ mod log;
 mod split;
 mod topology;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{Batching, RescaleBatch, RescaleState, RescaleStrategy};
@@ -49,6 +49,15 @@ pub(super) struct Plan {
     pub strategy: RescaleStrategy,
     /// How many groups move at a time.
     pub batching: Batching,
+    /// Of each stage whose groups move because of it: the load of each group, when it was asked for.
+    pub load: BTreeMap<usize, Vec<f64>>,
+}
+
+impl Plan {
+    /// Load of the groups of a stage, empty if they do not move because of it.
+    fn load(&self, stage: usize) -> &[f64] {
+        self.load.get(&stage).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A live rescale under way.

@@ -117,7 +117,8 @@ impl Coordinator {
         } else {
             self.next_task = target.next_task;
             let (strategy, batching) = (request.strategy, request.batch);
-            self.begin_live(now_ms, Plan { target: target.stages, strategy, batching });
+            let load = self.moving_load(request, &target.stages);
+            self.begin_live(now_ms, Plan { target: target.stages, strategy, batching, load });
         }
         self.rescales.push_front(status.clone());
         self.rescales.truncate(HISTORY);

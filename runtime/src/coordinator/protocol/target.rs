@@ -140,16 +140,28 @@ impl Coordinator {
         request.rebalance.iter().filter_map(hot).collect()
     }
 
+    /// Load of each group of each stage that keeps its tasks and is spread by it, by the number of the stage.
+    pub(super) fn moving_load(
+        &self,
+        request: &RescaleRequest,
+        target: &[StageDeployment],
+    ) -> BTreeMap<usize, Vec<f64>> {
+        let stages = self.deployment.iter().zip(target).enumerate();
+        let by_load =
+            stages.filter(|(_, (now, then))| now.tasks == then.tasks && request.rebalance.contains(&then.name));
+        by_load.map(|(index, _)| (index, self.group_load(index).unwrap_or_default())).collect()
+    }
+
     /// What a rescale to `target` is expected to take.
     pub(in crate::coordinator) fn estimate(&self, request: &RescaleRequest, target: &Target) -> RescaleEstimate {
         let limits = Limits { batching: request.batch, budget_bytes: Budget::default().bytes() };
         let pace = Pace { strategy: request.strategy, limits, rate_bytes_per_s: self.rate_bytes_per_s() };
         let stages = self.deployment.iter().zip(&target.stages).enumerate();
+        let load = self.moving_load(request, &target.stages);
         let one = |(index, (before, after)): (usize, (&StageDeployment, &StageDeployment))| {
             let tasks: Vec<_> = after.tasks.iter().map(|placed| placed.task).collect();
-            let by_load = before.tasks == after.tasks && request.rebalance.contains(&after.name);
-            let load = if by_load { self.group_load(index).unwrap_or_default() } else { Vec::new() };
-            estimate(&before.table, &after.table, &tasks, &self.group_bytes(index), &load, &pace)
+            let load = load.get(&index).map_or(&[][..], Vec::as_slice);
+            estimate(&before.table, &after.table, &tasks, &self.group_bytes(index), load, &pace)
         };
         let changed = stages.filter(|(_, (before, after))| before != after);
         estimate::total(&changed.map(one).collect::<Vec<_>>(), request.strategy)

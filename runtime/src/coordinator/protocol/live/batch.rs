@@ -27,7 +27,7 @@ impl Coordinator {
             RescaleStrategy::AllAtOnce => plan::whole_batch(current, target, &bytes),
             _ => {
                 let limits = Limits { batching: live.plan.batching, budget_bytes: live.budget.bytes() };
-                plan::next_batch(current, target, &bytes, &[], &limits)
+                plan::next_batch(current, target, &bytes, live.plan.load(stage), &limits)
             }
         };
         // The tables differ, so there is one.

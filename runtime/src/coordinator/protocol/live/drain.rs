@@ -162,7 +162,8 @@ impl Coordinator {
         self.rescales.truncate(HISTORY);
         self.drain_of(leaving).for_each(|drain| drain.tried = true);
         self.next_task = target.next_task;
-        self.begin_live(now_ms, Plan { target: target.stages, strategy: request.strategy, batching: request.batch });
+        let (strategy, batching) = (request.strategy, request.batch);
+        self.begin_live(now_ms, Plan { target: target.stages, strategy, batching, load: BTreeMap::new() });
         true
     }
 

@@ -24,7 +24,10 @@ impl Coordinator {
         let limits = Limits { batching: live.plan.batching, budget_bytes: live.budget.bytes() };
         let left = match live.plan.strategy {
             RescaleStrategy::AllAtOnce => 0,
-            _ => plan::batches_left(&batch.table, &live.plan.target[stage].table, bytes, &[], &limits).len(),
+            _ => {
+                let target = &live.plan.target[stage].table;
+                plan::batches_left(&batch.table, target, bytes, live.plan.load(stage), &limits).len()
+            }
         };
         let groups: usize = batch.moves.iter().map(|give| give.groups.len()).sum();
         let step = format!("{groups} key groups of {} move", live.entry.stage);

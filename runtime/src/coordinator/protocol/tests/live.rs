@@ -14,7 +14,7 @@ fn window_tasks(desk: &Desk) -> Vec<TaskId> {
 }
 
 impl Desk {
-    fn step(&mut self, task: TaskId, version: u64, step: Step) -> Vec<String> {
+    pub(super) fn step(&mut self, task: TaskId, version: u64, step: Step) -> Vec<String> {
         let generation = self.coordinator.generation;
         self.say("w0", Report::Moved { generation, task, version, step })
     }

@@ -1,7 +1,8 @@
 //! What is made of the reports of tasks.
-use millstream_api::wire::{GroupLoad, RescaleRequest, TaskCounters};
+use millstream_api::wire::{Batching, GroupLoad, RescaleRequest, TaskCounters};
 
 use super::*;
+use crate::message::live::Step;
 
 fn report(task: TaskId, stage: usize) -> TaskReport {
     TaskReport {
@@ -106,13 +107,18 @@ fn a_group_with_most_of_the_load_is_named_and_groups_move_by_the_rows_they_get()
         counters: TaskCounters { elapsed_us: 1000, busy_us, ..TaskCounters::default() },
         ..report(task, 1)
     };
-    let after = |rows: [u64; 8], busy_us: [u64; 2]| {
+    let spread = RescaleRequest { rebalance: vec!["window-1".into()], ..RescaleRequest::default() };
+    let with = |rows: [u64; 8], busy_us: [u64; 2]| {
         let mut desk = Desk::running();
         for (ms, rows) in [(0, [0; 8]), (1000, rows)] {
             desk.measured(ms, "w0", [sent(sources[0], rows), vec![busy(windows[0], busy_us[0])]].concat());
             desk.measured(0, "w1", [sent(sources[1], [0; 8]), vec![busy(windows[1], busy_us[1])]].concat());
         }
-        let request = RescaleRequest { rebalance: vec!["window-1".into()], dry_run: true, ..RescaleRequest::default() };
+        desk
+    };
+    let after = |rows: [u64; 8], busy_us: [u64; 2]| {
+        let mut desk = with(rows, busy_us);
+        let request = RescaleRequest { dry_run: true, ..spread.clone() };
         match desk.coordinator.on(desk.now_ms, Event::Asked { id: 1, request: Request::Rescale(request) }).pop() {
             Some(Action::Answer { reply, .. }) => match *reply {
                 Reply::Rescale(status) => (status.estimate.unwrap().groups, status.hot),
@@ -127,4 +133,19 @@ fn a_group_with_most_of_the_load_is_named_and_groups_move_by_the_rows_they_get()
     assert!((hot[0].share - 0.93).abs() < 0.01, "{hot:?}");
     // Two groups have the rows of the task. One of them goes, though by number the tasks are even.
     assert_eq!(after([400, 400, 1, 1, 10, 10, 10, 10], [802, 40]), (1, Vec::new()));
+    // Of groups that go one at a time, the hottest is first.
+    let mut desk = with([120, 130, 140, 150, 10, 10, 10, 10], [540, 40]);
+    let answer = desk.ask(Request::Rescale(RescaleRequest { batch: Batching::Fluid, ..spread }));
+    assert_eq!(answer[0], "answer rescale 1 running", "{answer:?}");
+    let [donor, receiver] = [windows[0], windows[1]];
+    for version in 2..8 {
+        desk.step(receiver, version, Step::Awaiting);
+        desk.step(donor, version, Step::Copied { bytes: 1 });
+        desk.after(10_000); // The barrier in the way is given up.
+        desk.step(donor, version, Step::HandedOver { bytes: 1 });
+        desk.step(receiver, version, Step::Adopted { pause_us: 1 });
+    }
+    let batches = &desk.coordinator.rescale_status()[0].history;
+    let order: Vec<_> = batches.iter().flat_map(|batch| batch.moves[0].groups.clone()).collect();
+    assert!(order.len() > 1 && order.is_sorted_by(|one, two| one > two), "{order:?}");
 }
