@@ -67,7 +67,7 @@ pub struct Config {
 /// How long what is missing is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// Slots, before the first tasks of this coordinator.
+    /// Slots, before the first tasks of this coordinator, if no worker has tasks of an earlier one.
     pub start_ms: i64,
     /// Slots, after a loss.
     pub lost_ms: i64,

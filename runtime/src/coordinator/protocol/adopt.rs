@@ -103,6 +103,13 @@ impl Coordinator {
             Verdict::GoBack(reason) => reason,
         };
         out.push(Action::Tell(format!("the tasks that ran are not taken over: {reason}")));
+        if adoption.told.values().any(Option::is_some)
+            && let Some(patience) = &mut self.config.patience
+        {
+            // The job ran until now: who is missing is lost, and does not just take its time to start.
+            patience.start_ms = patience.lost_ms;
+            self.phase_since_ms = Some(now_ms);
+        }
         self.adoption = None;
         for worker in self.workers.keys() {
             let command = Command::Cancel { generation: self.generation };

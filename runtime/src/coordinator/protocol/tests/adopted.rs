@@ -117,3 +117,23 @@ fn a_host_that_does_not_come_back_is_waited_for_only_so_long() {
     let all = ["w1 cancel g0", "w0 deploy g1 from e1", "w1 deploy g1 from e1"];
     assert_eq!(back(&mut desk, "w1"), all);
 }
+
+#[test]
+fn a_host_that_is_lost_with_the_coordinator_is_not_waited_for_as_at_the_start() {
+    let patience = Some(Patience { start_ms: 60_000, lost_ms: 2_000, adopt_ms: 5_000 });
+    let back_with = |told: fn(&TaskSet) -> Report| {
+        let (mut desk, tasks) = returned();
+        desk.coordinator.config.patience = patience;
+        back(&mut desk, "w0");
+        desk.say("w0", told(&tasks));
+        assert_eq!(desk.after(5_000), ["w0 cancel g0"]);
+        desk
+    };
+    let mut desk = back_with(described);
+    assert!(desk.after(1_999).is_empty());
+    assert_eq!(desk.after(1), ["w0 deploy g1 from e1"]);
+    assert_eq!(desk.coordinator.parallelism, [1, 1], "on the slots there are");
+    let mut desk = back_with(|_| Report::Described(None));
+    assert!(desk.after(54_999).is_empty(), "its pods may just be starting");
+    assert_eq!(desk.after(1), ["w0 deploy g1 from e1"]);
+}
