@@ -54,7 +54,18 @@ async fn run(fault: Option<(usize, Fault)>) -> Result<End> {
             }
         }
     };
-    operator.look().await?;
+    // It may die of the very write that was waited for.
+    let wire = operator.wire().clone();
+    let looked = tokio::select! {
+        looked = operator.look() => looked.map(|()| true)?,
+        () = wire.fault(), if can_die => false,
+    };
+    if !looked {
+        writes.extend(wire.writes());
+        drop(operator);
+        operator = Operator::start(place.server, options.clone()).await?;
+        operator.look().await?;
+    }
     writes.extend(operator.wire().writes());
     let objects = place.objects(&job).await?;
     // Controllers, if another test has started them, may make pods of the first revision late, and then these have to go.
