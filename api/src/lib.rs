@@ -5,6 +5,7 @@
 #[cfg(feature = "crd")]
 pub mod crd;
 pub mod duration;
+pub mod error;
 pub mod id;
 pub mod job;
 pub mod keygroup;

@@ -36,7 +36,7 @@ pub fn tables(graph: &StageGraph) -> Result<(), String> {
                 }
             };
             let place = |message: String| format!("line {}, column {}: {message}", table.line, table.column);
-            connector::validate(table, role).map_err(|error| place(millstream_runtime::worker::chain(&error)))?;
+            connector::validate(table, role).map_err(|error| place(millstream_api::error::chain(&error)))?;
             if role == Role::Sink && updating {
                 let sink = connector::sink_of(table).map_err(|error| place(error.to_string()))?;
                 if !sink.takes_updates() {

@@ -2,6 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use millstream_api::error::chain;
 use millstream_operator::platform::local::Launch;
 use millstream_operator::platform::process::ProcessSpec;
 use millstream_runtime::checkpoint::manifest::Expected;
@@ -13,7 +14,6 @@ use millstream_runtime::job::JobSpec;
 use millstream_runtime::message::RestoreFrom;
 use millstream_runtime::random::{Random, SystemRandom};
 use millstream_runtime::workdir::{JobFile, Workdir, random_hex, write_private};
-use millstream_runtime::worker::chain;
 
 use crate::fail::user;
 

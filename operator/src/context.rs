@@ -13,7 +13,6 @@ use crate::control;
 use crate::event::{Events, News};
 use crate::lease::Claim;
 use crate::metrics::Metrics;
-use crate::name::Identity;
 use crate::resource::secret::Tls;
 
 /// What the operator is told at its start.
@@ -63,9 +62,9 @@ impl Context {
     }
 
     /// What is remembered of a job. Another job of that name begins anew.
-    pub fn memory(&self, job: &Identity) -> Arc<tokio::sync::Mutex<Memory>> {
+    pub fn memory(&self, uid: &str) -> Arc<tokio::sync::Mutex<Memory>> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(jobs.entry(job.uid.clone()).or_default())
+        Arc::clone(jobs.entry(uid.to_owned()).or_default())
     }
 
     /// Forgets the jobs that are gone.

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use kube::runtime::controller::{Config, Error as ControllerError};
 use kube::runtime::{applier, watcher};
 use kube::{Client, ResourceExt};
+use millstream_api::error::chain;
 use tokio::sync::watch;
 
 use crate::admin::Readiness;
@@ -13,7 +14,7 @@ use crate::context::{Context, Settings};
 use crate::event::Events;
 use crate::lease::Claim;
 use crate::metrics::Metrics;
-use crate::reconcile::{self, chain, reconcile};
+use crate::reconcile::{self, reconcile};
 
 /// Jobs looked after at a time. Most of a turn is waiting for answers.
 const CONCURRENCY: u16 = 16;

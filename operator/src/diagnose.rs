@@ -29,6 +29,13 @@ pub struct Trouble {
     pub is_final: bool,
 }
 
+impl Trouble {
+    /// One that has no time and may pass.
+    fn new(reason: Reason, pod: Option<&Pod>, message: String) -> Self {
+        Self { reason, pod: pod.map(ResourceExt::name_any), message, at_ms: None, is_final: false }
+    }
+}
+
 /// The line that our processes leave when they end.
 #[derive(Debug, Deserialize)]
 struct LastWords {
@@ -76,14 +83,7 @@ pub fn trouble(pod: &Pod, now_ms: i64) -> Option<Trouble> {
         return None;
     }
     let status = pod.status.as_ref()?;
-    let name = pod.name_any();
-    let say = |reason: Reason, message: String| Trouble {
-        reason,
-        pod: Some(name.clone()),
-        message,
-        at_ms: None,
-        is_final: false,
-    };
+    let say = |reason: Reason, message: String| Trouble::new(reason, Some(pod), message);
     if status.reason.as_deref() == Some("Evicted") {
         return Some(say(Reason::Evicted, status.message.clone().unwrap_or_default()));
     }
@@ -100,17 +100,10 @@ pub fn trouble(pod: &Pod, now_ms: i64) -> Option<Trouble> {
 }
 
 fn in_container(pod: &Pod, container: &ContainerStatus, now_ms: i64) -> Option<Trouble> {
-    let name = pod.name_any();
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
     let why = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
     let words = || waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_else(|| why.to_owned());
-    let say = |reason: Reason, message: String| Trouble {
-        reason,
-        pod: Some(name.clone()),
-        message,
-        at_ms: None,
-        is_final: false,
-    };
+    let say = |reason: Reason, message: String| Trouble::new(reason, Some(pod), message);
     match why {
         "ErrImagePull"
         | "ImagePullBackOff"
@@ -159,7 +152,7 @@ fn failure(pod: &Pod, container: &ContainerStatus, ended: &ContainerStateTermina
         _ => format!("container {} ended with exit code {}{}", container.name, ended.exit_code, tail(&text)),
     };
     let at_ms = ended.finished_at.as_ref().map(ms);
-    Some(Trouble { reason, pod: Some(pod.name_any()), message, at_ms, is_final })
+    Some(Trouble { at_ms, is_final, ..Trouble::new(reason, Some(pod), message) })
 }
 
 fn last_words(text: &str) -> Option<LastWords> {
@@ -190,7 +183,7 @@ pub fn refusal(message: &str) -> Trouble {
     } else {
         Reason::Deploying
     };
-    Trouble { reason, pod: None, message: message.to_owned(), at_ms: None, is_final: false }
+    Trouble::new(reason, None, message.to_owned())
 }
 
 /// Which trouble is told first: what a person has to mend, then what may pass.

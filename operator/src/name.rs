@@ -113,7 +113,14 @@ impl Identity {
             .into()
     }
 
-    /// The same as text, for the scale sub-resource.
+    /// Labels that select those of a revision alone.
+    pub fn selector_of(&self, role: Role, revision: &str) -> BTreeMap<String, String> {
+        let mut labels = self.selector(role);
+        labels.insert(REVISION_LABEL.into(), revision.into());
+        labels
+    }
+
+    /// Those of all revisions as text, for the scale sub-resource.
     pub fn selector_text(&self, role: Role) -> String {
         format!("{JOB_LABEL}={},{ROLE_LABEL}={}", self.name, role.as_str())
     }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use millstream_api::crd::{ConditionType, Reason, StreamJob, StreamJobStatus, find};
+use millstream_api::error::chain;
 use serde_json::json;
 
 use crate::clock::now_ms;
 use crate::context::{Context, Memory};
 use crate::event::{Happened, News};
 use crate::metrics::Outcome;
-use crate::name::{Identity, STATUS_MANAGER};
+use crate::name::STATUS_MANAGER;
 
 pub mod admit;
 pub mod apply;
@@ -121,20 +122,6 @@ impl Error {
     }
 }
 
-/// An error with all its causes in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut text = String::new();
-    for cause in causes.map(ToString::to_string) {
-        // Some errors repeat their cause.
-        if !text.contains(&cause) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
 /// One turn.
 #[tracing::instrument(skip_all, fields(namespace = job.namespace(), job = job.name_any(), generation = job.metadata.generation))]
 pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Action, Error> {
@@ -156,7 +143,7 @@ pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Act
             context.metrics.step_failed(error.step());
             if !error.is_conflict() {
                 let news = vec![News::new(Happened::ReconcileFailed, chain(error))];
-                let memory = context.memory(&Identity { uid, ..Identity::default() });
+                let memory = context.memory(&uid);
                 tell(&context, &job, &mut *memory.lock().await, news).await;
             }
         }
@@ -177,8 +164,7 @@ async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Actio
         // What it has goes with it, by its owner references.
         return Ok((Outcome::Settled, Action::await_change()));
     }
-    let identity = Identity { uid: job.uid().unwrap_or_default(), ..Identity::default() };
-    let memory = context.memory(&identity);
+    let memory = context.memory(&job.uid().unwrap_or_default());
     let mut memory = memory.lock().await;
     if let Some(other) = foreign(job, &context.settings.installation) {
         let note =
@@ -243,8 +229,8 @@ async fn write_status(
     let namespace = job.namespace().unwrap_or_default();
     let api = Api::<StreamJob>::namespaced(context.client.clone(), &namespace);
     let body = json!({
-        "apiVersion": "millstream.dev/v1alpha1",
-        "kind": "StreamJob",
+        "apiVersion": StreamJob::api_version(&()),
+        "kind": StreamJob::kind(&()),
         // A status of this job, not of another that got its name meanwhile.
         "metadata": {"name": job.name_any(), "uid": job.uid()},
         "status": status,

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use kube::{Client, Config, CustomResourceExt, Resource, discovery};
 use millstream_api::crd::{GROUP, StreamJob};
+use millstream_api::error::chain;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -13,7 +14,6 @@ use crate::controller::{self, Parts};
 use crate::event::Events;
 use crate::lease::{Candidate, Claim, Election};
 use crate::metrics::Metrics;
-use crate::reconcile::chain;
 
 /// How often a missing resource is looked for.
 const MISSING: std::time::Duration = std::time::Duration::from_secs(5);

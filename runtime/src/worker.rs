@@ -36,7 +36,7 @@ pub mod task;
 pub mod upload;
 
 use build::{Deployment, Hubs};
-pub use failure::{Failed, chain};
+pub use failure::Failed;
 use task::{Change, Task};
 
 /// What a worker tells a task. Followed by a wake.

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use millstream_api::error::chain;
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -328,13 +329,6 @@ fn open(path: &Path) -> Result<File, Error> {
         std::fs::create_dir_all(dir).map_err(error)?;
     }
     OpenOptions::new().create(true).append(true).open(path).map_err(error)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use millstream_api::crd::REVISION_LABEL;
 use millstream_api::job::{Resources, parse_quantity};
 
 use super::{Source, overlay};
@@ -184,8 +183,7 @@ fn tolerations() -> Vec<Toleration> {
 
 /// Spread over nodes and zones where that is possible: a node that fails then takes few workers along.
 fn spread(source: Source<'_>) -> Vec<TopologySpreadConstraint> {
-    let mut labels = source.job.selector(Role::Worker);
-    labels.insert(REVISION_LABEL.into(), source.revision.into());
+    let labels = source.job.selector_of(Role::Worker, source.revision);
     let constraint = |topology_key: &str| TopologySpreadConstraint {
         max_skew: 1,
         topology_key: topology_key.to_owned(),

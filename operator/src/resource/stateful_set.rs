@@ -1,7 +1,6 @@
 //! The workers of a revision.
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use millstream_api::crd::REVISION_LABEL;
 
 use super::{Source, meta, overlay, pod};
 use crate::name::Role;
@@ -9,8 +8,6 @@ use crate::name::Role;
 /// The StatefulSet, without a number of replicas: that is decided at each turn.
 pub fn workers(source: Source<'_>) -> Result<StatefulSet, Vec<overlay::Refused>> {
     let (job, revision) = (source.job, source.revision);
-    let mut labels = job.selector(Role::Worker);
-    labels.insert(REVISION_LABEL.into(), revision.into());
     Ok(StatefulSet {
         metadata: meta(job, job.workload(Role::Worker, revision), Some(Role::Worker), Some(revision)),
         spec: Some(StatefulSetSpec {
@@ -23,7 +20,10 @@ pub fn workers(source: Source<'_>) -> Result<StatefulSet, Vec<overlay::Refused>>
                 ..StatefulSetUpdateStrategy::default()
             }),
             revision_history_limit: Some(0),
-            selector: LabelSelector { match_labels: Some(labels), ..LabelSelector::default() },
+            selector: LabelSelector {
+                match_labels: Some(job.selector_of(Role::Worker, revision)),
+                ..LabelSelector::default()
+            },
             template: pod::template(source, Role::Worker)?,
             ..StatefulSetSpec::default()
         }),

@@ -9,7 +9,7 @@ use crate::net::control::ControlStream;
 use crate::net::handshake::{self, Identity, Purpose, Secret};
 use crate::net::{Connection, Listener};
 use crate::random::Random;
-use crate::worker::chain;
+use millstream_api::error::chain;
 
 /// Number of a connection: a worker that was cut off comes back with another one, maybe before the loss of the old one is seen.
 pub type ConnectionId = u64;

@@ -9,7 +9,7 @@ use crate::checkpoint::manifest::StateRegistration;
 use crate::connector;
 use crate::job::JobSpec;
 use crate::worker::build::{build_chain, registrations};
-use crate::worker::chain;
+use millstream_api::error::chain;
 
 /// A planned job.
 pub struct Shape {

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId};
 use millstream_sql::graph::{OpKind, Partition, StageGraph, TableSpec};
 
 use super::meter::Gauge;
 use super::task::{Change, Input};
 use super::upload::{Ledger, Origin};
-use super::{Doors, Failed, TaskCommand, chain};
+use super::{Doors, Failed, TaskCommand};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::connector;
 use crate::exchange::{ChannelId, EdgeCounters, Gate, Hub, Wake};

@@ -1,5 +1,6 @@
 //! Errors that end a task, with who has to act on them.
 use crate::message::Failure;
+use millstream_api::error::chain;
 
 /// An error that ends a task.
 #[derive(Debug)]
@@ -31,20 +32,4 @@ impl From<crate::state::Error> for Failed {
     fn from(error: crate::state::Error) -> Self {
         Self(Failure { message: chain(&error), user: false })
     }
-}
-
-/// An error with all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let more = next.to_string();
-        // Some say in their own text what their cause says.
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId, Term};
 
 use super::build::Deployment;
-use super::{Doors, Event, Failed, TaskCut, Uploaded, chain};
+use super::{Doors, Event, Failed, TaskCut, Uploaded};
 use crate::checkpoint::history;
 use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest, check_states};
 use crate::checkpoint::paths::ManifestId;

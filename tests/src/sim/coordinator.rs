@@ -1,6 +1,7 @@
 //! The coordinator's process: its state machine and what its shell would hold, control connections included.
 use std::collections::{BTreeMap, VecDeque};
 
+use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Term};
 use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy};
 use millstream_runtime::checkpoint::garbage;
@@ -10,7 +11,6 @@ use millstream_runtime::checkpoint::paths::ManifestId;
 use millstream_runtime::clock::Clock;
 use millstream_runtime::coordinator::protocol::{Action, Config, Coordinator, Event, Reply, Request};
 use millstream_runtime::message::{Command, Register, Report, RestoreFrom, StageDeployment};
-use millstream_runtime::worker::chain;
 
 use super::control::{Conn, ConnId, show_command, show_report};
 use super::world::{Move, World};

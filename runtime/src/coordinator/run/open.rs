@@ -15,7 +15,7 @@ use crate::coordinator::api::Call;
 use crate::coordinator::protocol::{Config, Reply};
 use crate::coordinator::shape::{Shape, shape};
 use crate::message::RestoreFrom;
-use crate::worker::chain;
+use millstream_api::error::chain;
 
 /// Pause before a store that does not answer is tried again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);

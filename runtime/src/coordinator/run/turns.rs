@@ -20,7 +20,7 @@ use crate::coordinator::protocol::{Action, Coordinator, Event, Reply};
 use crate::coordinator::round::RequestId;
 use crate::redact::Redaction;
 use crate::workdir::{Outcome, Workdir, write_private};
-use crate::worker::chain;
+use millstream_api::error::chain;
 
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes, BytesMut};
+use millstream_api::error::chain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -153,9 +154,4 @@ async fn read_frame(reader: &mut BufReader<Reader>) -> io::Result<Result<(Header
         }
     }
     Ok(Ok((header, payload.freeze())))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -88,7 +88,7 @@ impl Certificates {
                 tracing::info!("the certificates in {} have changed", self.folder.display());
                 *loaded = Loaded { stamp, material: Arc::new(material) };
             }
-            Err(error) => tracing::warn!("the certificates stay as they are: {}", crate::worker::chain(&error)),
+            Err(error) => tracing::warn!("the certificates stay as they are: {}", millstream_api::error::chain(&error)),
         }
         Arc::clone(&loaded.material)
     }

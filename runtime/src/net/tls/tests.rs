@@ -174,7 +174,7 @@ async fn a_renewed_certificate_is_shown_from_then_on_and_open_connections_stay()
 fn files_that_hold_nothing_useful_are_named() {
     let authority = Authority::new();
     let side = Side::new(&authority, "worker", WORKER, FAR);
-    let load = |role| Certificates::load(side.0.path(), role).err().map(|error| crate::worker::chain(&error));
+    let load = |role| Certificates::load(side.0.path(), role).err().map(|error| millstream_api::error::chain(&error));
     assert_eq!(load("worker"), None);
     assert!(load("coordinator").unwrap().contains("coordinator.crt: No such file"));
     std::fs::write(side.0.path().join("ca.crt"), "").unwrap();

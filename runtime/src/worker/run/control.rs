@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use millstream_api::error::chain;
 use millstream_api::id::Generation;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -14,7 +15,7 @@ use crate::net::control::ControlStream;
 use crate::net::handshake::{self, Identity, Purpose, Secret};
 use crate::random::Random;
 use crate::workdir::{CoordinatorFile, Workdir, read};
-use crate::worker::{Event, chain};
+use crate::worker::Event;
 
 /// Time between two reports of counters.
 const MEASURE: Duration = Duration::from_millis(500);

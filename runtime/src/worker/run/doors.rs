@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use millstream_api::error::chain;
 use millstream_api::id::Generation;
 use tokio::runtime::Handle;
 
@@ -18,7 +19,7 @@ use crate::state::disk::{Disk, RealDisk};
 use crate::state::memory::MemoryBackend;
 use crate::state::rocks::{RocksBackend, RocksOptions};
 use crate::worker::build::Hubs;
-use crate::worker::{Background, Doors, Event, Host, chain};
+use crate::worker::{Background, Doors, Event, Host};
 
 /// Opens them. State of an earlier start of this worker is of no use; its cuts are.
 pub fn open(

@@ -42,10 +42,18 @@ async fn run(fault: Option<(usize, Fault)>) -> Result<End> {
     let mut writes = Vec::new();
     let mut life = std::pin::pin!(life(&place));
     let mut can_die = matches!(fault, Some((_, Fault::DiesBefore | Fault::DiesAfter)));
-    let job = loop {
+    let mut lived = None;
+    loop {
         let wire = operator.wire().clone();
+        // It may die of the very write that the job's life waits for.
+        let end = async {
+            if lived.is_none() {
+                lived = Some(life.as_mut().await?);
+            }
+            operator.look().await
+        };
         tokio::select! {
-            job = &mut life => break job?,
+            ended = end => break ended?,
             () = wire.fault(), if can_die => {
                 can_die = false;
                 writes.extend(wire.writes());
@@ -53,19 +61,8 @@ async fn run(fault: Option<(usize, Fault)>) -> Result<End> {
                 operator = Operator::start(place.server, options.clone()).await?;
             }
         }
-    };
-    // It may die of the very write that was waited for.
-    let wire = operator.wire().clone();
-    let looked = tokio::select! {
-        looked = operator.look() => looked.map(|()| true)?,
-        () = wire.fault(), if can_die => false,
-    };
-    if !looked {
-        writes.extend(wire.writes());
-        drop(operator);
-        operator = Operator::start(place.server, options.clone()).await?;
-        operator.look().await?;
     }
+    let job = lived.context("no job")?;
     writes.extend(operator.wire().writes());
     let objects = place.objects(&job).await?;
     // Controllers, if another test has started them, may make pods of the first revision late, and then these have to go.
