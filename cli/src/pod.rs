@@ -1,5 +1,6 @@
 //! Roles in pods: the job from a mounted file, the rest from mounted secrets and the environment.
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -14,6 +15,7 @@ use millstream_runtime::pod::{CLAIM_FOLDER, Pod, token};
 use millstream_runtime::redact::Redaction;
 use millstream_runtime::worker;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::args::{FileArgs, PodArgs};
 use crate::fail::UserError;
@@ -23,6 +25,9 @@ mod termination;
 
 use termination::{Reason, Termination};
 
+/// How long a coordinator goes on after TERM for tasks that are on the move: well within its grace, and not for long beside its
+/// successor, which waits for the workers.
+const RETIREMENT: Duration = Duration::from_secs(10);
 /// What variables of the SQL text are called in the environment.
 const VARIABLE: &str = "MILLSTREAM_VAR_";
 
@@ -54,11 +59,17 @@ fn serve(args: &PodArgs, termination: &Termination) -> Result<(), (Reason, anyho
     let runtime = runtime.map_err(|error| (Reason::Failed, error.into()))?;
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            served = run::serve(setup) => served.map(drop).map_err(anyhow::Error::from),
-            // All there is to know is in the store, and the tasks go on.
-            _ = terminate.recv() => Ok(()),
-        }
+        let (tell, told) = oneshot::channel::<()>();
+        let mut serving = pin!(run::serve(setup, async { drop(told.await) }));
+        let served = tokio::select! {
+            served = &mut serving => served,
+            _ = terminate.recv() => {
+                drop(tell);
+                // All there is to know is in the store, and the tasks go on, unless they are on the move.
+                tokio::time::timeout(RETIREMENT, serving).await.unwrap_or(Ok(None))
+            }
+        };
+        served.map(drop).map_err(anyhow::Error::from)
     });
     // A call to the store that does not come back must not hold the process.
     runtime.shutdown_background();

@@ -17,9 +17,13 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<()> {
     begin(Redaction::default())?;
     let workdir = Workdir::new(workdir);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let serve = async { coordinator::run::serve(coordinator::run::Setup::of_workdir(&workdir)?).await };
-    let state = runtime.block_on(serve).context("the coordinator cannot go on")?;
-    tracing::info!("the job is over: {state:?}");
+    let serve = async {
+        // Whoever ends it ends the workers too.
+        coordinator::run::serve(coordinator::run::Setup::of_workdir(&workdir)?, std::future::pending()).await
+    };
+    if let Some(state) = runtime.block_on(serve).context("the coordinator cannot go on")? {
+        tracing::info!("the job is over: {state:?}");
+    }
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub enum ControlEvent {
     Registered { connection: ConnectionId, register: Register, commands: mpsc::Sender<Command> },
     /// It says something.
     Said { connection: ConnectionId, worker: String, incarnation: u64, report: Report },
+    /// All that was queued for it is sent, and nothing more will come.
+    Sent { connection: ConnectionId },
     /// Its connection is gone.
     Lost { connection: ConnectionId, worker: String, incarnation: u64 },
 }
@@ -98,7 +100,8 @@ async fn attend(
                 return;
             }
         }
-        // The loop has closed the queue: what was queued is sent, now wait for the worker to hang up.
+        // The loop has closed the queue. It may be over; the worker hangs up.
+        let _ = events.send(ControlEvent::Sent { connection }).await;
         std::future::pending::<()>().await;
     };
     let read = async {

@@ -27,6 +27,7 @@ mod checkpoint;
 mod deploy;
 mod event;
 mod failure;
+mod intent;
 mod live;
 mod measure;
 mod release;
@@ -34,6 +35,7 @@ mod request;
 mod target;
 
 pub use event::{Action, Event, Reply, Request};
+use intent::Intent;
 
 /// What never changes while a coordinator lives.
 #[derive(Debug, Clone)]
@@ -106,19 +108,6 @@ pub(super) enum Phase {
 pub(super) enum Then {
     Deploy,
     Finish(JobState),
-}
-
-/// What a person or the autoscaler wants, until it is done.
-#[derive(Debug)]
-pub(super) enum Intent {
-    Rescale {
-        to: Vec<u32>,
-    },
-    Stop {
-        savepoint: bool,
-    },
-    /// Workers drain: a checkpoint, then on without them.
-    Leave,
 }
 
 /// The state machine. Fields are read by `view`.
@@ -238,6 +227,7 @@ impl Coordinator {
             Event::Said { .. } => {}
             Event::Stored { epoch, result } => self.stored(now_ms, epoch, result, &mut out),
             Event::Asked { id, request } => self.asked(now_ms, id, request, &mut out),
+            Event::Retire => self.retire(now_ms, &mut out),
             Event::Tick => self.give_up_silent(now_ms, &mut out),
         }
         self.advance(now_ms, &mut out);

@@ -165,13 +165,17 @@ const LOOPBACK: &str = "127.0.0.1:0";
 /// Requests that may wait for the loop.
 const CALLS: usize = 64;
 
-/// Serves a job until it is over; in a pod, for ever.
-pub async fn serve(setup: Setup) -> Result<JobState, Error> {
+/// Serves a job until it is over; in a pod, for ever. None: it was told to `retire`, and the next coordinator can take over.
+pub async fn serve(setup: Setup, retire: impl Future<Output = ()>) -> Result<Option<JobState>, Error> {
+    let mut retire = std::pin::pin!(retire);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let (calls, mut from_api) = mpsc::channel(CALLS);
     let api_address = listen_api(&setup, calls).await?;
-    let opened = open::insist(&setup, clock.as_ref(), &mut from_api).await?;
+    let opened = tokio::select! {
+        opened = open::insist(&setup, clock.as_ref(), &mut from_api) => opened?,
+        () = &mut retire => return Ok(None),
+    };
     let identity = Identity {
         job: setup.job_id,
         generation: 0,
@@ -204,7 +208,7 @@ pub async fn serve(setup: Setup) -> Result<JobState, Error> {
         trouble: Arc::default(),
         redaction: setup.redaction,
     }
-    .run(from_workers, from_api)
+    .run(from_workers, from_api, retire)
     .await
 }
 

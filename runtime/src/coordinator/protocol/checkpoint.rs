@@ -37,6 +37,7 @@ impl Coordinator {
             Some(Intent::Stop { savepoint: true }) => self.trigger(now_ms, Purpose::Stop, out),
             Some(Intent::Rescale { .. }) => self.trigger(now_ms, Purpose::Rescale, out),
             Some(Intent::Leave) => self.trigger(now_ms, Purpose::Leave, out),
+            Some(Intent::Retire) => {}
             None if all_ended && self.live.is_none() => self.trigger(now_ms, Purpose::Final, out),
             None => match self.savepoints_wanted.pop_front() {
                 Some(id) => self.trigger(now_ms, Purpose::Savepoint(id), out),

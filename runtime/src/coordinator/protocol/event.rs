@@ -36,6 +36,8 @@ pub enum Event {
         /// Its path, or why there is none.
         result: Result<String, String>,
     },
+    /// This coordinator is to end, though the job is not: another one will take over what runs.
+    Retire,
     /// Someone asks something over the API.
     Asked {
         /// Which the answer names.

@@ -291,6 +291,18 @@ impl Coordinator {
         }
     }
 
+    /// A rescale under way ends as soon as it can: tasks on the move cannot be taken over by the next coordinator.
+    pub(super) fn retire(&mut self, now_ms: i64, out: &mut Vec<Action>) {
+        self.intent.get_or_insert(Intent::Retire);
+        self.want_less("the coordinator ends; the next one may go on");
+        self.drop_batch(now_ms, out);
+    }
+
+    /// Whether a live rescale is under way.
+    pub(in crate::coordinator) fn is_moving(&self) -> bool {
+        self.live.is_some()
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         matches!(self.intent, Some(Intent::Stop { .. }))
     }

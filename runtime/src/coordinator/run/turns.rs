@@ -1,5 +1,6 @@
 //! The loop: facts from workers, the API, the store and the clock into the state machine, and what it says done.
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,12 +78,14 @@ fn set(trouble: &Trouble, told: Option<String>) {
 }
 
 impl Loop {
-    /// Runs until the job is over; in a pod, for ever.
+    /// Runs until the job is over; in a pod, until it is told to `retire`.
     pub async fn run(
         mut self,
         mut from_workers: mpsc::Receiver<ControlEvent>,
         mut from_api: mpsc::Receiver<Call>,
-    ) -> Result<JobState, Error> {
+        mut retire: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<JobState>, Error> {
+        let mut retires = false;
         let (stored, mut from_store) = mpsc::channel(16);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,6 +99,7 @@ impl Loop {
                     // A connection that another one of the same worker has replaced says nothing any more.
                     ControlEvent::Said { connection, worker, .. } | ControlEvent::Lost { connection, worker, .. }
                         if !self.is_current(&worker, connection) => continue,
+                    ControlEvent::Sent { .. } => continue,
                     ControlEvent::Said { worker, incarnation, report, .. } => Event::Said { worker, incarnation, report },
                     ControlEvent::Lost { worker, incarnation, .. } => {
                         self.commands.remove(&worker);
@@ -110,6 +114,10 @@ impl Loop {
                     Stored::Event(event) => event,
                     Stored::Fenced(error) => return Err(error.into()),
                 },
+                () = &mut retire, if !retires => {
+                    retires = true;
+                    Event::Retire
+                }
                 _ = ticks.tick() => Event::Tick,
             };
             let actions = self.coordinator.on(self.clock.now_ms(), event);
@@ -119,7 +127,7 @@ impl Loop {
                 (Some(state), Home::Workdir(workdir)) => {
                     let workdir = workdir.clone();
                     self.conclude(state, &workdir, &mut from_api).await?;
-                    return Ok(state);
+                    return Ok(Some(state));
                 }
                 // The platform would start it again; and its end is to be seen.
                 (Some(state), Home::Pod { ended }) => {
@@ -127,6 +135,24 @@ impl Loop {
                     ended(state, self.job_status().error.as_deref());
                 }
                 (None, _) => {}
+            }
+            if retires && !self.coordinator.is_moving() {
+                self.leave(&mut from_workers).await;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until the workers are sent all they were told: who still is to hear that a rescale is over is not taken over.
+    async fn leave(&mut self, from_workers: &mut mpsc::Receiver<ControlEvent>) {
+        let mut waiting: Vec<ConnectionId> = self.commands.drain().map(|(_, (connection, _))| connection).collect();
+        while !waiting.is_empty() {
+            match from_workers.recv().await {
+                Some(ControlEvent::Sent { connection } | ControlEvent::Lost { connection, .. }) => {
+                    waiting.retain(|other| *other != connection);
+                }
+                Some(_) => {}
+                None => return,
             }
         }
     }

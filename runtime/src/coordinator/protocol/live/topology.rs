@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use millstream_api::id::TaskId;
 
-use super::{At, Coordinator};
+use super::{At, Coordinator, Intent};
 use crate::coordinator::place;
 use crate::coordinator::protocol::Action;
 use crate::coordinator::round::Purpose;
@@ -100,7 +100,8 @@ impl Coordinator {
     /// last rows of those that leave, so that they can be forgotten.
     pub(super) fn remove_closed(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         let Some(At::Closing { tasks, shown_by }) = self.live.as_mut().map(|live| &mut live.at) else { return false };
-        if !tasks.is_subset(&self.ended) || self.round.is_some() || self.intent.is_some() {
+        let waits = self.intent.as_ref().is_some_and(|intent| !matches!(intent, Intent::Retire));
+        if !tasks.is_subset(&self.ended) || self.round.is_some() || waits {
             return false;
         }
         let epoch = *shown_by.get_or_insert(self.next_epoch);

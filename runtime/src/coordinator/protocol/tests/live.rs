@@ -148,3 +148,30 @@ fn one_rescale_at_a_time() {
     let refused = desk.ask(rescale(3));
     assert!(refused[0].starts_with("refuse 409 a rescale is under way"), "{refused:?}");
 }
+
+#[test]
+fn a_coordinator_that_ends_finishes_what_is_on_the_move_and_begins_nothing() {
+    let retire = |desk: &mut Desk| desk.on(Event::Retire);
+    // Before the flip: the batch is dropped.
+    let mut desk = Desk::running();
+    desk.ask(rescale(1));
+    desk.step(window_tasks(&desk)[0], 2, Step::Awaiting);
+    assert_eq!(retire(&mut desk), ["w0 drop v2", "w1 drop v2", "w0 settled", "w1 settled"]);
+    assert!(!desk.coordinator.is_moving());
+    assert_eq!(desk.status().state, RescaleState::Cancelled);
+    // After it: the batch is completed, and its task leaves with a checkpoint that does not wait for its time.
+    let (mut desk, stays, leaves) = Desk::flipped();
+    assert!(retire(&mut desk).is_empty() && desk.coordinator.is_moving());
+    desk.step(leaves, 2, Step::HandedOver { bytes: 70 });
+    desk.step(stays, 2, Step::Adopted { pause_us: 1 });
+    let generation = desk.coordinator.generation;
+    let ended = desk.say("w1", Report::TaskEnded { generation, task: leaves });
+    assert_eq!(ended, ["w0 trigger e1", "w1 trigger e1"], "whenever the next one is due");
+    desk.cut(1);
+    desk.stored(1);
+    let removed = [format!("w0 remove [{leaves}]"), format!("w1 remove [{leaves}]")];
+    assert_eq!(desk.committed(1), [&removed[..], &["w0 settled".to_owned(), "w1 settled".into()]].concat());
+    assert!(!desk.coordinator.is_moving());
+    let later = desk.ask(rescale(2));
+    assert!(later.iter().all(|said| !said.contains("extend")), "{later:?}");
+}

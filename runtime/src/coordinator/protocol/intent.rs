@@ -1,0 +1,16 @@
+//! What a coordinator is about to do, when what is under way allows it.
+
+/// What a person or the autoscaler wants, until it is done.
+#[derive(Debug)]
+pub(in crate::coordinator) enum Intent {
+    Rescale {
+        to: Vec<u32>,
+    },
+    Stop {
+        savepoint: bool,
+    },
+    /// Workers drain: a checkpoint, then on without them.
+    Leave,
+    /// This coordinator is to end: nothing new begins.
+    Retire,
+}
