@@ -65,8 +65,12 @@ soak: build ## The simulation over 10,000 seeds, then an hour of rescales and ki
 fmt: checks ## Format all sources
 	cargo fmt --all
 
+# Clones share the target directory. Cargo tells their sources apart by time alone: it would take the build of another
+# clone, if that is newer, for one of this.
 setup: ## Install missing system packages
 	@bash scripts/setup.sh
+	@[ "$$(cat $(CARGO_TARGET_DIR)/clone 2>/dev/null)" = "$(CURDIR)" ] || { mkdir -p $(CARGO_TARGET_DIR); \
+	  find api cli operator runtime tests xtask -name '*.rs' -exec touch {} +; echo "$(CURDIR)" >$(CARGO_TARGET_DIR)/clone; }
 
 checks: setup ## Install the tools that `make test` needs
 	@bash scripts/setup.sh checks
