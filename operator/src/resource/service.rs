@@ -5,13 +5,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::meta;
 use crate::name::{Identity, Role, port};
 
-/// In front of the coordinator: where workers register and the job's API is.
+/// In front of the coordinator: where workers register and the job's API is. It is ready as soon as it listens, whatever it thinks of
+/// the job. One that is not is not published: the address of a lost node would swallow half of the workers' dials.
 pub fn coordinator(job: &Identity) -> Service {
-    let spec = ServiceSpec {
-        // Workers and the operator must reach a coordinator that cannot read its store, to be told so.
-        publish_not_ready_addresses: Some(true),
-        ..spec(job, Role::Coordinator, &[("control", port::CONTROL), ("api", port::API)])
-    };
+    let spec = spec(job, Role::Coordinator, &[("control", port::CONTROL), ("api", port::API)]);
     service(job, job.coordinator_service(), Role::Coordinator, spec)
 }
 

@@ -20,7 +20,7 @@ use super::place::StageShape;
 use super::round::{RequestId, Round};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::job::JobSpec;
-use crate::message::{Command, Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
+use crate::message::{Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
 
 mod adopt;
 mod checkpoint;
@@ -282,12 +282,7 @@ impl Coordinator {
             self.lost(now_ms, &register.name.clone(), incarnation, out);
         }
         out.push(Action::Tell(format!("worker {} registered from {}", register.name, register.data_address)));
-        let command = match self.adoption {
-            Some(_) => Command::Describe,
-            // Whatever still runs there is older than anything this coordinator will start.
-            None => Command::Cancel { generation: self.generation },
-        };
-        out.push(Action::Send { worker: register.name.clone(), command });
+        self.ask_for_tasks(&register.name, out);
         let drain = register.draining_ms.map(|left_ms| live::Drain::new(now_ms, left_ms));
         let known = self.released.get(&register.name) == Some(&register.incarnation);
         let (released, metrics, loads) = (known || register.released, Vec::new(), Loads::default());
@@ -339,6 +334,7 @@ impl Coordinator {
             Report::Metrics { generation, tasks } if generation == current => {
                 self.measured(now_ms, worker, tasks);
             }
+            Report::Described(Some(_)) => self.has_run_until_now(now_ms),
             Report::Finished => {
                 if let Phase::Finishing { waiting, .. } = &mut self.phase {
                     waiting.remove(worker);

@@ -67,6 +67,37 @@ fn agree(one: &TaskSet, other: &TaskSet) -> bool {
 }
 
 impl Coordinator {
+    /// What a worker that registers is asked: what runs there, and to end it if nothing is taken over any more.
+    pub(super) fn ask_for_tasks(&self, worker: &str, out: &mut Vec<Action>) {
+        let is_undecided = self.adoption.is_some();
+        let mut send = |command| out.push(Action::Send { worker: worker.to_owned(), command });
+        if is_undecided || self.is_back() {
+            send(Command::Describe);
+        }
+        if !is_undecided {
+            // Whatever still runs there is older than anything this coordinator will start.
+            send(Command::Cancel { generation: self.generation });
+        }
+    }
+
+    /// Whether the job has run before, and nothing yet under this coordinator.
+    fn is_back(&self) -> bool {
+        self.last.is_some() && self.deployment.is_empty()
+    }
+
+    /// Tasks of the last coordinator's are on a worker: whoever is missing is lost, and does not just take its time to start.
+    pub(super) fn has_run_until_now(&mut self, now_ms: i64) {
+        if !self.is_back() {
+            return;
+        }
+        if let Some(patience) = &mut self.config.patience
+            && patience.start_ms != patience.lost_ms
+        {
+            patience.start_ms = patience.lost_ms;
+            self.phase_since_ms = Some(now_ms);
+        }
+    }
+
     /// What a worker says before it is decided whose tasks run.
     pub(super) fn heard_of_tasks(&mut self, worker: &str, report: Report) {
         let Some(adoption) = &mut self.adoption else { return };
@@ -103,14 +134,11 @@ impl Coordinator {
             Verdict::GoBack(reason) => reason,
         };
         out.push(Action::Tell(format!("the tasks that ran are not taken over: {reason}")));
-        if adoption.told.values().any(Option::is_some)
-            && let Some(patience) = &mut self.config.patience
-        {
-            // The job ran until now: who is missing is lost, and does not just take its time to start.
-            patience.start_ms = patience.lost_ms;
-            self.phase_since_ms = Some(now_ms);
-        }
+        let has_run = adoption.told.values().any(Option::is_some);
         self.adoption = None;
+        if has_run {
+            self.has_run_until_now(now_ms);
+        }
         for worker in self.workers.keys() {
             let command = Command::Cancel { generation: self.generation };
             out.push(Action::Send { worker: worker.clone(), command });

@@ -114,7 +114,7 @@ fn a_host_that_does_not_come_back_is_waited_for_only_so_long() {
     desk.say("w0", described(&tasks));
     assert!(desk.after(1_499).is_empty());
     assert_eq!(desk.after(1), ["w0 cancel g0"]);
-    let all = ["w1 cancel g0", "w0 deploy g1 from e1", "w1 deploy g1 from e1"];
+    let all = ["w1 describe", "w1 cancel g0", "w0 deploy g1 from e1", "w1 deploy g1 from e1"];
     assert_eq!(back(&mut desk, "w1"), all);
 }
 
@@ -135,5 +135,16 @@ fn a_host_that_is_lost_with_the_coordinator_is_not_waited_for_as_at_the_start() 
     assert_eq!(desk.coordinator.parallelism, [1, 1], "on the slots there are");
     let mut desk = back_with(|_| Report::Described(None));
     assert!(desk.after(54_999).is_empty(), "its pods may just be starting");
+    assert_eq!(desk.after(1), ["w0 deploy g1 from e1"]);
+}
+
+#[test]
+fn a_host_that_comes_too_late_to_be_taken_over_tells_that_the_others_are_lost() {
+    let (mut desk, tasks) = returned();
+    desk.coordinator.config.patience = Some(Patience { start_ms: 60_000, lost_ms: 2_000, adopt_ms: 5_000 });
+    assert!([desk.after(0), desk.after(5_000)].concat().is_empty());
+    assert_eq!(back(&mut desk, "w0"), ["w0 describe", "w0 cancel g0"]);
+    assert!(desk.say("w0", described(&tasks)).is_empty());
+    assert!(desk.after(1_999).is_empty());
     assert_eq!(desk.after(1), ["w0 deploy g1 from e1"]);
 }
