@@ -34,13 +34,13 @@ pub enum Command {
     Adopt { generation: Generation, term: Term, stored: Option<Epoch>, through: Epoch },
     /// Stop the tasks of this generation and all before. Answered by `Cancelled`.
     Cancel { generation: Generation },
-    /// Tasks join a running generation: `stages` and `peers` are what there will be, tables and splits what there is. Build those placed on
+    /// Tasks `join` a running generation: `stages` and `peers` are what there will be, tables and splits what there is. Build those placed on
     /// this worker, with nothing to own; let the tasks already here wait for their channels. Answered by `Extended`, or `DeployFailed`.
-    Extend(Box<Deploy>),
+    Extend { number: u64, join: Vec<TaskId>, deploy: Box<Deploy> },
     /// Every worker has been extended: connect, and start the new tasks. Answered by `Linked`.
     Link { generation: Generation },
-    /// See there.
-    Order { generation: Generation, order: live::Order },
+    /// See there. Numbers of orders and extensions grow: who has heard of one has heard of all before, or joined later.
+    Order { generation: Generation, number: u64, order: live::Order },
     /// The job has ended and everything is committed, or this worker drains and owns nothing: remove what is left over (`clean`), then
     /// exit. Answered by `Finished`.
     Finish { clean: bool },
@@ -182,8 +182,10 @@ pub struct TaskSet {
     pub ended: Vec<TaskId>,
     /// Highest epoch whose barrier it has heard of.
     pub epoch: Epoch,
-    /// Whether all of them run, and nothing is on its way from one owner to another.
-    pub is_steady: bool,
+    /// Whether all of them run, or wait to be linked, and nothing that was on its way to or from them is lost.
+    pub is_whole: bool,
+    /// How far it has come with rescales.
+    pub progress: live::Progress,
 }
 
 /// Why something failed.

@@ -234,9 +234,11 @@ impl Worker {
         match command {
             Command::Deploy(deploy) => self.deploy(&deploy),
             Command::Start { generation } if self.runs(generation) => self.start(generation),
-            Command::Extend(deploy) => self.extend(&deploy),
+            Command::Extend { number, join, deploy } => self.extend((number, join), &deploy),
             Command::Link { generation } if self.runs(generation) => self.link(generation),
-            Command::Order { generation, order } if self.runs(generation) => self.order(generation, order),
+            Command::Order { generation, number, order } if self.runs(generation) => {
+                self.order(generation, number, order)
+            }
             Command::Trigger { generation, epoch } if self.runs(generation) => {
                 self.note(|standing| standing.epoch = standing.epoch.max(epoch));
                 self.tell(|| TaskCommand::Trigger(epoch))
@@ -368,6 +370,7 @@ impl Worker {
                 if let Some(running) = self.current.as_mut().and_then(|current| current.tasks.get_mut(&task)) {
                     running.groups = groups;
                 }
+                self.note(|standing| standing.progress.did(task, version, step.clone()));
                 vec![Report::Moved { generation, task, version, step }]
             }
             TaskEvent::Cut(cut) => {

@@ -181,7 +181,7 @@ pub enum Plant {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Committed output, all files together, lines sorted.
     pub lines: Vec<String>,
@@ -191,12 +191,16 @@ pub struct Report {
     pub steps: u64,
     /// Checkpoints committed, savepoints and the final one included.
     pub epochs: u64,
-    /// Times the job went back to its last checkpoint.
+    /// Task sets that were deployed.
+    pub generations: u64,
+    /// Times the job went back to its last checkpoint, or may have.
     pub recoveries: u64,
     /// Rescales done.
     pub rescales: u64,
     /// Times a coordinator that came back took over the tasks that ran.
     pub adoptions: u64,
+    /// Times it went on with a rescale that another had begun.
+    pub resumptions: u64,
     /// Times that tasks went on elsewhere by a checkpoint, because a worker that drained could not be emptied live.
     pub leaves: u64,
     /// Whether key groups of a task with state were restored at another task.

@@ -227,6 +227,32 @@ fn every_way_to_rescale_moves_state_and_changes_nothing() {
 }
 
 #[test]
+fn a_coordinator_that_dies_while_units_move_is_followed_by_one_that_goes_on() {
+    let queries = queries();
+    let faults = Faults { kill_coordinator: 4, rescale: 6, ..Faults::default() };
+    let seeds = match number("MILLSTREAM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("MILLSTREAM_SEEDS").unwrap_or(300) / 3,
+    };
+    let count = seeds.end - seeds.start;
+    let results = all_seeds(seeds, |seed| {
+        let options = Options { faults, ..options(seed) };
+        queries[1 + (seed % 3) as usize].run(seed, options)
+    });
+    let (mut adoptions, mut resumptions, mut rescales) = (0, 0, 0);
+    for (seed, result) in results {
+        let report = result.unwrap_or_else(|failure| panic!("{failure}"));
+        adoptions += report.adoptions;
+        resumptions += report.resumptions;
+        rescales += report.rescales;
+        let kills = u64::from(report.faults.kill_coordinator);
+        assert_eq!(report.recoveries, kills, "seed {seed}: a coordinator that lived went back");
+    }
+    println!("{count} seeds: {adoptions} adoptions, {resumptions} with a rescale under way, {rescales} rescales");
+    assert!(count < 30 || resumptions > count, "too little happened");
+}
+
+#[test]
 fn workers_with_time_to_drain_leave_without_a_row_read_again() {
     for (at, query) in queries().into_iter().enumerate() {
         let faults = Faults { drain: 2, ..Faults::default() };

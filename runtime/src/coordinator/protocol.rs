@@ -134,6 +134,8 @@ pub struct Coordinator {
     user_error: bool,
     intent: Option<Intent>,
     live: Option<live::Live>,
+    /// Number of the last order.
+    orders: u64,
     /// Tasks of another coordinator may run.
     adoption: Option<adopt::Adoption>,
     /// Savepoints asked for while none could begin.
@@ -202,6 +204,7 @@ impl Coordinator {
             user_error: false,
             intent: None,
             live: None,
+            orders: 0,
             adoption: noted.filter(|_| keep_parallelism).map(adopt::Adoption::of),
             savepoints_wanted: VecDeque::new(),
             storing: None,

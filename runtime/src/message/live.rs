@@ -1,4 +1,6 @@
 //! What coordinator and workers say to each other while tasks come, go, and hand units over in a running generation.
+use std::collections::BTreeMap;
+
 use millstream_api::id::{TableVersion, TaskId};
 use millstream_api::owner::OwnerTable;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,42 @@ pub struct HandOver {
     pub moves: Vec<Move>,
     /// Whether a snapshot is sent ahead while the old owners serve.
     pub ahead: bool,
+    /// State of all these groups, as far as the coordinator knows.
+    pub bytes: u64,
+}
+
+/// How far a worker has come with rescales: what another coordinator needs to bring one to an end that it has not begun.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Number of the last order or extension it has heard of.
+    pub heard: u64,
+    /// Whether a rescale has begun and is not settled.
+    pub under_way: bool,
+    /// Where its channels to and from tasks that joined are.
+    pub links: Links,
+    /// Tasks that join and are not linked.
+    pub joining: Vec<TaskId>,
+    /// Highest version by stage that a hand-over was named by, whatever became of it.
+    pub versions: BTreeMap<usize, TableVersion>,
+    /// Orders of the step under way, with their numbers, oldest first.
+    pub orders: Vec<(u64, Order)>,
+    /// What tasks here have done of it.
+    pub steps: Vec<(TaskId, TableVersion, Step)>,
+}
+
+/// Channels to and from tasks that joined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Links {
+    /// All are open, and `Linked` is said.
+    #[default]
+    Open,
+    /// There is room for them, or will be once `Extended` is said.
+    Extended {
+        /// Whether it is.
+        said: bool,
+    },
+    /// They open; then `Linked` is said.
+    Opening,
 }
 
 /// A split on its way to another task.
@@ -76,4 +114,51 @@ pub enum Step {
     Adopted { pause_us: u64 },
     /// It has read its last row from the old owners and goes on with the new one, `from`.
     Opened { edge: u16, from: TaskId },
+}
+
+impl Progress {
+    /// An order has come. The first of a step makes those of the step before needless.
+    pub fn ordered(&mut self, number: u64, order: &Order) {
+        self.heard = self.heard.max(number);
+        let mut named = |stage: usize, version: TableVersion| {
+            let highest = self.versions.entry(stage).or_default();
+            *highest = version.max(*highest);
+        };
+        let begins = match order {
+            Order::Await(order) => {
+                named(order.stage, order.version);
+                true
+            }
+            Order::Expect { stage, version, tasks } => {
+                named(*stage, *version);
+                !tasks.is_empty()
+            }
+            Order::Close { .. } => !matches!(self.orders.last(), Some((_, Order::Close { .. }))),
+            Order::Drop { .. } | Order::Remove { .. } | Order::Settled => true,
+            Order::Copy(_) | Order::Flip { .. } | Order::Give { .. } | Order::Take { .. } => false,
+        };
+        if begins {
+            self.orders.clear();
+            self.steps.clear();
+        }
+        self.under_way = !matches!(order, Order::Settled);
+        // What was removed shows in the tasks.
+        if !matches!(order, Order::Settled | Order::Remove { .. }) {
+            self.orders.push((number, order.clone()));
+        }
+    }
+
+    /// Tasks join.
+    pub fn extended(&mut self, number: u64, join: Vec<TaskId>) {
+        self.heard = self.heard.max(number);
+        self.joining = join;
+        self.under_way = true;
+    }
+
+    /// A task has done its part of a step.
+    pub fn did(&mut self, task: TaskId, version: TableVersion, step: Step) {
+        if !self.orders.is_empty() {
+            self.steps.push((task, version, step));
+        }
+    }
 }

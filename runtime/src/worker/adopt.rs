@@ -3,6 +3,7 @@ use millstream_api::id::{Epoch, Generation, Term};
 
 use super::build::Standing;
 use super::{TaskCommand, Worker};
+use crate::message::live::Links;
 use crate::message::{Report, TaskSet};
 
 impl Worker {
@@ -30,12 +31,14 @@ impl Worker {
 
     pub(super) fn describe(&self) -> Option<TaskSet> {
         let current = self.current.as_ref()?;
-        let Standing { ended, epoch, started, broken, lost, changing } = &current.standing;
+        let Standing { ended, epoch, started, broken, lost, progress } = &current.standing;
+        let waits = matches!(progress.links, Links::Extended { .. });
         Some(TaskSet {
             deploy: current.deploy.clone(),
             ended: ended.iter().copied().collect(),
             epoch: *epoch,
-            is_steady: *started && !broken && lost.is_empty() && !changing && self.linking.is_none(),
+            is_whole: (*started || waits) && !broken && lost.is_empty(),
+            progress: progress.clone(),
         })
     }
 

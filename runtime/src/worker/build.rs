@@ -18,6 +18,7 @@ use super::{Doors, Failed, TaskCommand};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::connector;
 use crate::exchange::{ChannelId, EdgeCounters, Gate, Hub, Wake};
+use crate::message::live::Progress;
 use crate::message::{Deploy, Failure};
 use crate::sink::{self, Committable};
 use crate::source;
@@ -101,8 +102,8 @@ pub struct Standing {
     pub broken: bool,
     /// Peers whose connection has broken. One that hosts nothing any more is none.
     pub lost: BTreeSet<String>,
-    /// Tasks join, leave, or hand units over.
-    pub changing: bool,
+    /// How far it has come with rescales.
+    pub progress: Progress,
 }
 
 /// A task without its output channels.
@@ -141,7 +142,7 @@ pub fn prepare(
         deploy: deploy.clone(),
         tasks: BTreeMap::new(),
         committing: None,
-        standing: Standing { changing: joins, ..Standing::default() },
+        standing: Standing::default(),
         graph: Arc::new(planned),
         hub: doors.hubs.create(deploy),
         unconnected: Vec::new(),

@@ -6,8 +6,8 @@ use millstream_api::id::{Generation, TaskId};
 
 use super::task::Change;
 use super::{Failed, Worker, build};
-use crate::message::live::{MovingSplit, Order};
-use crate::message::{Deploy, Report};
+use crate::message::live::{Links, MovingSplit, Order};
+use crate::message::{Deploy, Failure, Report};
 
 /// Tasks that have been told of new channels and have not answered; what the worker says when all have.
 pub(super) struct Linking {
@@ -17,7 +17,7 @@ pub(super) struct Linking {
 
 impl Worker {
     /// Tasks join the running generation, or this worker joins it with its first tasks.
-    pub(super) fn extend(&mut self, deploy: &Deploy) -> Vec<Report> {
+    pub(super) fn extend(&mut self, (number, join): (u64, Vec<TaskId>), deploy: &Deploy) -> Vec<Report> {
         let generation = deploy.generation;
         if self.current.as_ref().is_some_and(|current| current.generation > generation) {
             return Vec::new();
@@ -40,8 +40,11 @@ impl Worker {
             done.map_err(|Failed(failure)| failure)
         });
         match extended {
-            Ok(waiting) => self.wait_for_links(waiting, Report::Extended { generation }),
-            Err(failure) => vec![Report::DeployFailed { generation, failure }],
+            Ok(waiting) => {
+                self.note(|standing| standing.progress.extended(number, join));
+                self.wait_for_links(waiting, Report::Extended { generation })
+            }
+            Err(failure) => self.cannot(generation, failure),
         }
     }
 
@@ -55,12 +58,28 @@ impl Worker {
                 }
                 self.wait_for_links(waiting, Report::Linked { generation })
             }
-            Err(Failed(failure)) => vec![Report::DeployFailed { generation, failure }],
+            Err(Failed(failure)) => self.cannot(generation, failure),
         }
     }
 
+    /// What was begun cannot be brought to an end here.
+    fn cannot(&mut self, generation: Generation, failure: Failure) -> Vec<Report> {
+        self.note(|standing| standing.broken = true);
+        vec![Report::DeployFailed { generation, failure }]
+    }
+
     fn wait_for_links(&mut self, waiting: BTreeSet<TaskId>, then: Report) -> Vec<Report> {
-        if waiting.is_empty() {
+        let said = waiting.is_empty();
+        if matches!(then, Report::Linked { .. }) {
+            self.note(|standing| standing.progress.joining.clear());
+        }
+        let links = match (&then, said) {
+            (Report::Extended { .. }, said) => Links::Extended { said },
+            (_, true) => Links::Open,
+            (_, false) => Links::Opening,
+        };
+        self.note(|standing| standing.progress.links = links);
+        if said {
             return vec![then];
         }
         self.linking = Some(Linking { waiting, then });
@@ -69,12 +88,13 @@ impl Worker {
 
     pub(super) fn linked(&mut self, task: TaskId) -> Vec<Report> {
         let done = self.linking.take_if(|linking| linking.waiting.remove(&task) && linking.waiting.is_empty());
-        done.map(|linking| linking.then).into_iter().collect()
+        let Some(Linking { then, .. }) = done else { return Vec::new() };
+        self.wait_for_links(BTreeSet::new(), then)
     }
 
-    pub(super) fn order(&mut self, generation: Generation, order: Order) -> Vec<Report> {
+    pub(super) fn order(&mut self, generation: Generation, number: u64, order: Order) -> Vec<Report> {
         let Some(current) = &mut self.current else { return Vec::new() };
-        current.standing.changing = !matches!(order, Order::Settled);
+        current.standing.progress.ordered(number, &order);
         let done = match order {
             Order::Await(order) => current.await_groups(&Arc::new(order)),
             Order::Copy(order) => current.copy(&Arc::new(order)),
@@ -133,7 +153,7 @@ impl Worker {
         };
         match done {
             Ok(()) => Vec::new(),
-            Err(Failed(failure)) => vec![Report::DeployFailed { generation, failure }],
+            Err(Failed(failure)) => self.cannot(generation, failure),
         }
     }
 }

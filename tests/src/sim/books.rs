@@ -8,6 +8,7 @@ use millstream_runtime::exchange::ChannelId;
 use millstream_runtime::exchange::frame::{HEADER_BYTES, Header, Kind};
 use millstream_runtime::message::{Deploy, TaskReport};
 
+use super::Report;
 use super::doors::lock;
 use super::net::LinkId;
 use super::node::Place;
@@ -24,6 +25,7 @@ pub struct Books {
     pub recoveries: u64,
     pub rescales: u64,
     pub adoptions: u64,
+    pub resumptions: u64,
     pub leaves: u64,
     pub moved_state: bool,
     /// Of the newest checkpoint.
@@ -131,8 +133,25 @@ impl Books {
         }
     }
 
+    /// Its part of the report.
+    pub fn report(&self, stages: &[StageShape]) -> Report {
+        Report {
+            epochs: self.epochs,
+            generations: self.deploys.len() as u64,
+            recoveries: self.recoveries,
+            rescales: self.rescales,
+            adoptions: self.adoptions,
+            resumptions: self.resumptions,
+            leaves: self.leaves,
+            moved_state: self.moved_state,
+            state_bytes: self.state_bytes,
+            source_rows: self.source_rows(stages),
+            ..Report::default()
+        }
+    }
+
     /// Rows that sources read in all generations.
-    pub fn source_rows(&self, stages: &[StageShape]) -> u64 {
+    fn source_rows(&self, stages: &[StageShape]) -> u64 {
         let read = self.counted.values().filter(|report| stages[report.stage].splits.is_some());
         read.map(|report| report.counters.records_in).sum()
     }

@@ -26,8 +26,9 @@ pub fn show_report(report: &Report) -> String {
             format!("Cut {generation:x} e{epoch} s{stage} t{}", task.task)
         }
         Report::Described(tasks) => {
-            let tasks =
-                tasks.as_ref().map(|tasks| (tasks.deploy.generation, &tasks.ended, tasks.epoch, tasks.is_steady));
+            let tasks = tasks
+                .as_ref()
+                .map(|tasks| (tasks.deploy.generation, &tasks.ended, tasks.epoch, tasks.is_whole, &tasks.progress));
             format!("Described {tasks:x?}")
         }
         Report::Metrics { generation, .. } => format!("Metrics {generation:x}"),
@@ -42,8 +43,8 @@ pub fn show_report(report: &Report) -> String {
 /// A command in short.
 pub fn show_command(command: &Command) -> String {
     match command {
-        Command::Deploy(deploy) | Command::Extend(deploy) => {
-            let kind = if matches!(command, Command::Extend(_)) { "Extend" } else { "Deploy" };
+        Command::Deploy(deploy) | Command::Extend { deploy, .. } => {
+            let kind = if matches!(command, Command::Extend { .. }) { "Extend" } else { "Deploy" };
             let from = deploy.restore.as_ref().map(|from| from.id.to_string());
             let tasks: Vec<_> = deploy.stages.iter().flat_map(|stage| &stage.tasks).collect();
             let tasks: Vec<_> = tasks.iter().map(|placed| format!("{}@{}", placed.task, placed.worker)).collect();

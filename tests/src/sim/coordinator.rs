@@ -14,7 +14,7 @@ use millstream_runtime::message::{Command, Register, Report, RestoreFrom, StageD
 
 use super::control::{Conn, ConnId, show_command, show_report};
 use super::world::{Move, World};
-use super::{Plant, owners};
+use super::{Faults, Plant, owners};
 
 mod down;
 mod end;
@@ -303,6 +303,12 @@ impl World {
             }
             Action::Tell(text) => {
                 self.books.adoptions += u64::from(text.contains("go on under term"));
+                self.books.resumptions += u64::from(text.contains("it goes on until it can end"));
+                let only_coordinators =
+                    Faults { kill_coordinator: 0, rescale: 0, savepoint: 0, ..self.plan.done }.total() == 0;
+                if only_coordinators && text.contains("are not taken over") {
+                    return Err(format!("only coordinators have died, and {text}"));
+                }
                 self.books.leaves += u64::from(text.contains("a checkpoint is taken, then"));
                 let text = text.replace(&self.output.path().display().to_string(), "OUT");
                 self.note(text);

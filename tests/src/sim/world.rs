@@ -191,17 +191,10 @@ impl World {
             lines: self.output.lines()?,
             trace: self.trace.hash(),
             steps: self.steps,
-            epochs: self.books.epochs,
-            recoveries: self.books.recoveries,
-            rescales: self.books.rescales,
-            adoptions: self.books.adoptions,
-            leaves: self.books.leaves,
-            moved_state: self.books.moved_state,
-            state_bytes: self.books.state_bytes,
-            source_rows: self.books.source_rows(&self.shape.stages),
             faults: self.plan.done,
             expired: self.plan.expired,
             virtual_ms: self.now_us() / 1000,
+            ..self.books.report(&self.shape.stages)
         })
     }
 

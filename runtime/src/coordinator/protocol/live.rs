@@ -13,6 +13,7 @@
 mod batch;
 mod drain;
 mod log;
+mod resume;
 mod split;
 mod topology;
 
@@ -24,7 +25,7 @@ use millstream_api::wire::{Batching, RescaleBatch, RescaleState, RescaleStrategy
 pub(in crate::coordinator) use drain::Drain;
 
 use super::{Action, Coordinator, Intent, Phase};
-use crate::coordinator::place::{self, HASH};
+use crate::coordinator::place::{self, HASH, StageShape};
 use crate::coordinator::round::Purpose;
 use crate::message::live::{MovingSplit, Order, Step};
 use crate::message::{Command, StageDeployment};
@@ -78,6 +79,8 @@ pub(super) struct Live {
     gave_up_after: Option<Epoch>,
     /// Stages with tasks that have read all their input: they give and take nothing any more.
     over: BTreeSet<usize>,
+    /// Tasks that have been told to come to their end.
+    closed: BTreeSet<TaskId>,
 }
 
 /// Someone a downstream task has yet to hear from: edge, task that took units over, the downstream task.
@@ -158,17 +161,17 @@ impl Live {
 impl Coordinator {
     /// Begins a live rescale; its status is the newest.
     pub(super) fn begin_live(&mut self, now_ms: i64, plan: Plan) {
-        let (at, budget, entry, over) = (At::Begin, Budget::default(), RescaleBatch::default(), BTreeSet::new());
         self.live = Some(Live {
             plan,
-            at,
+            at: At::Begin,
             since_ms: now_ms,
-            budget,
-            entry,
+            budget: Budget::default(),
+            entry: RescaleBatch::default(),
             pauses_ms: Vec::new(),
             less: None,
             gave_up_after: None,
-            over,
+            over: BTreeSet::new(),
+            closed: BTreeSet::new(),
         });
     }
 
@@ -291,7 +294,7 @@ impl Coordinator {
         }
     }
 
-    /// A rescale under way ends as soon as it can: tasks on the move cannot be taken over by the next coordinator.
+    /// A rescale under way ends as soon as it can: what is on the move would wait for the next coordinator.
     pub(super) fn retire(&mut self, now_ms: i64, out: &mut Vec<Action>) {
         self.intent.get_or_insert(Intent::Retire);
         self.want_less("the coordinator ends; the next one may go on");
@@ -320,17 +323,7 @@ impl Coordinator {
             if live.less.is_none() && !live.over.contains(&index) {
                 continue;
             }
-            // A stage without units has whom it has; of a source, the table says nothing.
-            let shape = &self.config.stages[index];
-            let is_keyed = shape.inputs.iter().any(|(_, _, partition)| *partition == HASH);
-            let stays = |task: TaskId| match (is_keyed, &shape.splits) {
-                (true, _) => current.table.owners.contains(&task),
-                (false, Some(_)) => current.splits.iter().any(|(reader, _)| *reader == task),
-                (false, None) => true,
-            };
-            target.tasks = current.tasks.iter().filter(|placed| stays(placed.task)).cloned().collect();
-            target.table = current.table.clone();
-            target.splits.clone_from(&current.splits);
+            *target = reached(&self.config.stages[index], current, &live.closed);
         }
     }
 
@@ -382,7 +375,22 @@ impl Coordinator {
         openings
     }
 
-    fn order(&self, order: &Order, out: &mut Vec<Action>) {
-        self.send_all(|generation| Command::Order { generation, order: order.clone() }, out);
+    fn order(&mut self, order: &Order, out: &mut Vec<Action>) {
+        self.orders += 1;
+        let number = self.orders;
+        self.send_all(|generation| Command::Order { generation, number, order: order.clone() }, out);
     }
+}
+
+/// What a stage comes to if nothing more moves: without tasks that own nothing. A stage without units has whom it has; of a source,
+/// the table says nothing.
+fn reached(shape: &StageShape, current: &StageDeployment, closed: &BTreeSet<TaskId>) -> StageDeployment {
+    let is_keyed = shape.inputs.iter().any(|(_, _, partition)| *partition == HASH);
+    let stays = |task: TaskId| match (is_keyed, &shape.splits) {
+        (true, _) => current.table.owners.contains(&task),
+        (false, Some(_)) => current.splits.iter().any(|(reader, _)| *reader == task),
+        (false, None) => !closed.contains(&task),
+    };
+    let tasks = current.tasks.iter().filter(|placed| stays(placed.task)).cloned().collect();
+    StageDeployment { tasks, ..current.clone() }
 }

@@ -15,6 +15,7 @@ mod drained;
 mod live;
 mod measured;
 mod requests;
+mod resumed;
 
 const TERM: Term = 3;
 
@@ -101,7 +102,7 @@ fn show(action: &Action) -> Option<String> {
                 format!("{worker} adopt g{} under {term}, {stored} stored, through e{through}", short(*generation))
             }
             Command::Cancel { generation } => format!("{worker} cancel g{}", short(*generation)),
-            Command::Extend(_) => format!("{worker} extend"),
+            Command::Extend { .. } => format!("{worker} extend"),
             Command::Link { .. } => format!("{worker} link"),
             Command::Order { order, .. } => format!("{worker} {}", show_order(order)),
             Command::Release => format!("{worker} release"),

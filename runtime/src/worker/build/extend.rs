@@ -24,7 +24,6 @@ impl Deployment {
         (backend, doors, uploads): (&Arc<dyn Backend>, &mut Doors, &mut Ledger),
     ) -> Result<BTreeSet<TaskId>, Failed> {
         let before = std::mem::replace(&mut self.deploy, deploy.clone());
-        self.standing.changing = true;
         let known: BTreeSet<TaskId> =
             before.stages.iter().flat_map(|stage| &stage.tasks).map(|placed| placed.task).collect();
         let here: Vec<TaskId> = self.tasks.keys().copied().collect();

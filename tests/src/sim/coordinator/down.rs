@@ -10,10 +10,10 @@ impl World {
     pub fn down(&mut self, id: ConnId) -> Result<(), String> {
         let Some(conn) = self.seats.conns.get_mut(&id) else { return Ok(()) };
         let (place, Some(mut command)) = (conn.place, conn.down.pop_front()) else { return Ok(()) };
-        if let Command::Deploy(deploy) | Command::Extend(deploy) = &command {
+        if let Command::Deploy(deploy) | Command::Extend { deploy, .. } = &command {
             self.books.owners.told(deploy);
         }
-        if let Command::Order { generation, order: Order::Remove { tasks, .. } } = &command {
+        if let Command::Order { generation, order: Order::Remove { tasks, .. }, .. } = &command {
             self.books.owners.removed(*generation, tasks, &self.places)?;
         }
         if let Command::Deploy(deploy) = &mut command {

@@ -9,11 +9,11 @@ use crate::coordinator::protocol::Action;
 use crate::message::live::{HandOver, Order};
 use crate::rescale::plan::{self, Batch, Limits};
 
-fn donors(batch: &Batch) -> BTreeSet<TaskId> {
+pub(super) fn donors(batch: &Batch) -> BTreeSet<TaskId> {
     batch.moves.iter().map(|give| give.from).collect()
 }
 
-fn receivers(batch: &Batch) -> BTreeSet<TaskId> {
+pub(super) fn receivers(batch: &Batch) -> BTreeSet<TaskId> {
     batch.moves.iter().map(|give| give.to).collect()
 }
 
@@ -42,7 +42,7 @@ impl Coordinator {
 
     fn hand_over(&self, stage: usize, batch: &Batch) -> HandOver {
         let ahead = self.live.as_ref().is_some_and(|live| live.plan.strategy != RescaleStrategy::AllAtOnce);
-        HandOver { stage, version: batch.table.version, moves: batch.moves.clone(), ahead }
+        HandOver { stage, version: batch.table.version, moves: batch.moves.clone(), ahead, bytes: batch.bytes }
     }
 
     pub(super) fn awaiting(&mut self, now_ms: i64, task: TaskId, version: u64, out: &mut Vec<Action>) {
@@ -156,7 +156,7 @@ impl Coordinator {
     }
 
     /// The batch is over when its groups are owned, and everyone downstream has read on from the new owners.
-    fn settle(&mut self, now_ms: i64) {
+    pub(super) fn settle(&mut self, now_ms: i64) {
         let Some(live) = &mut self.live else { return };
         match &live.at {
             At::Flipped { stage, batch, donors, receivers, openings }

@@ -32,7 +32,7 @@ impl Coordinator {
     }
 
     /// These tasks of a source will be given splits; without any, nobody will any more.
-    pub(super) fn tell_readers(&self, stage: usize, tasks: Vec<TaskId>, out: &mut Vec<Action>) {
+    pub(super) fn tell_readers(&mut self, stage: usize, tasks: Vec<TaskId>, out: &mut Vec<Action>) {
         let version = self.deployment[stage].table.version + 1;
         self.order(&Order::Expect { stage, version, tasks }, out);
     }
@@ -52,11 +52,19 @@ impl Coordinator {
         self.go(now_ms, At::Giving { stage, donors, splits: Vec::new() });
     }
 
-    /// A task reads these splits no longer; once all have stopped, the next readers go on.
+    /// A task reads these splits no longer.
     pub(super) fn gave(&mut self, now_ms: i64, task: TaskId, given: Vec<MovingSplit>, out: &mut Vec<Action>) {
+        let Some(At::Giving { donors, splits, .. }) = self.live.as_mut().map(|live| &mut live.at) else { return };
+        if donors.remove(&task) {
+            splits.extend(given);
+            self.take_given(now_ms, out);
+        }
+    }
+
+    /// Lets the next readers go on, once all donors have stopped.
+    pub(super) fn take_given(&mut self, now_ms: i64, out: &mut Vec<Action>) {
         let Some(At::Giving { stage, donors, splits }) = self.live.as_mut().map(|live| &mut live.at) else { return };
-        splits.extend(given);
-        if !donors.remove(&task) || !donors.is_empty() {
+        if !donors.is_empty() {
             return;
         }
         let (stage, splits) = (*stage, std::mem::take(splits));

@@ -23,17 +23,17 @@ impl Coordinator {
             self.linked_all(now_ms);
             return true;
         }
-        let mut joins = false;
+        let mut join = Vec::new();
         let mut extended = self.deployment.clone();
         for (stage, target) in extended.iter_mut().zip(&live.plan.target) {
             for placed in &target.tasks {
                 if !stage.tasks.iter().any(|known| known.task == placed.task) {
                     stage.tasks.push(placed.clone());
-                    joins = true;
+                    join.push(placed.task);
                 }
             }
         }
-        if !joins {
+        if join.is_empty() {
             self.linked_all(now_ms);
             return true;
         }
@@ -42,9 +42,11 @@ impl Coordinator {
         }
         self.deployment = extended;
         let hosts = place::hosts(&self.deployment);
-        let deploy = self.describe(None);
+        let deploy = Box::new(self.describe(None));
+        self.orders += 1;
         for worker in &hosts {
-            out.push(Action::Send { worker: worker.clone(), command: Command::Extend(Box::new(deploy.clone())) });
+            let command = Command::Extend { number: self.orders, join: join.clone(), deploy: deploy.clone() };
+            out.push(Action::Send { worker: worker.clone(), command });
         }
         self.say_step("new tasks start");
         self.go(now_ms, At::Extending(hosts));
@@ -74,17 +76,20 @@ impl Coordinator {
     /// Tells the tasks that own nothing any more to come to their end, all others not to send to them. Without such tasks the
     /// rescale is done.
     pub(super) fn close(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
-        let Some(live) = &self.live else { return false };
-        let mut all = BTreeSet::new();
+        let Some(live) = &mut self.live else { return false };
+        let (mut all, mut orders) = (BTreeSet::new(), Vec::new());
         for (stage, (current, target)) in self.deployment.iter().zip(&live.plan.target).enumerate() {
             let stays = |task: TaskId| target.tasks.iter().any(|placed| placed.task == task);
             let leave = current.tasks.iter().map(|placed| placed.task).filter(|task| !stays(*task));
-            let tasks: Vec<TaskId> = leave.collect();
-            if tasks.is_empty() {
-                continue;
+            let (known, tasks): (Vec<TaskId>, Vec<TaskId>) = leave.partition(|task| live.closed.contains(task));
+            all.extend(known.iter().chain(&tasks).copied());
+            live.closed.extend(tasks.iter().copied());
+            if !tasks.is_empty() {
+                orders.push(Order::Close { stage, tasks });
             }
-            all.extend(tasks.iter().copied());
-            self.order(&Order::Close { stage, tasks }, out);
+        }
+        for order in orders {
+            self.order(&order, out);
         }
         if all.is_empty() {
             self.settle_tables();

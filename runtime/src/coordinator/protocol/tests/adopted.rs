@@ -1,25 +1,32 @@
 //! A coordinator that comes back: whose tasks go on, and whose do not.
 use super::*;
 use crate::message::TaskSet;
+use crate::message::live::Progress;
 
 /// A job with a checkpoint whose coordinator is gone, what its workers run, and the coordinator that follows.
-fn returned() -> (Desk, TaskSet) {
+pub(super) fn returned() -> (Desk, TaskSet) {
     let mut desk = Desk::running();
     desk.after(1000);
     desk.cut(1);
     desk.stored(1);
     let last = desk.coordinator.last.clone();
-    let tasks = TaskSet { deploy: desk.coordinator.describe(None), ended: Vec::new(), epoch: 4, is_steady: true };
+    let tasks = TaskSet {
+        deploy: desk.coordinator.describe(None),
+        ended: Vec::new(),
+        epoch: 4,
+        is_whole: true,
+        progress: Progress::default(),
+    };
     let noted = Some(tasks.deploy.generation);
     let coordinator = Coordinator::new(Config { term: TERM + 1, noted, ..config() }, last, true);
     (Desk { coordinator, now_ms: 0 }, tasks)
 }
 
-fn back(desk: &mut Desk, worker: &str) -> Vec<String> {
+pub(super) fn back(desk: &mut Desk, worker: &str) -> Vec<String> {
     desk.on(Event::Registered(register(worker, 1, 1)))
 }
 
-fn described(tasks: &TaskSet) -> Report {
+pub(super) fn described(tasks: &TaskSet) -> Report {
     Report::Described(Some(Box::new(tasks.clone())))
 }
 
@@ -83,7 +90,7 @@ fn tasks_that_cannot_go_on_are_stopped() {
         described(&tasks)
     };
     let cases = [
-        ("on the move", other(|tasks| tasks.is_steady = false)),
+        ("something is lost", other(|tasks| tasks.is_whole = false)),
         ("another table", other(|tasks| tasks.deploy.stages[1].table.version += 1)),
         ("an older generation", other(|tasks| tasks.deploy.generation -= 1)),
         ("a new process", Report::Described(None)),

@@ -165,7 +165,8 @@ fn another_coordinator_is_told_and_goes_on_with_it() {
         deploy: desk.coordinator.describe(None),
         ended: Vec::new(),
         epoch: 1,
-        is_steady: true,
+        is_whole: true,
+        progress: crate::message::live::Progress::default(),
     };
     let config = Config { term: TERM + 1, noted: Some(desk.coordinator.generation), ..config() };
     let mut desk = Desk { coordinator: Coordinator::new(config, desk.coordinator.last.clone(), true), now_ms: 0 };
