@@ -57,6 +57,15 @@ pub struct FileArgs {
 pub struct ValidateArgs {
     #[command(flatten)]
     pub file: FileArgs,
+    /// Also check that the job can go on from a checkpoint or savepoint: its path, or the job's folder in the store for the newest
+    #[arg(long, value_name = "PATH")]
+    pub against: Option<String>,
+    /// That there is none in the folder is an error
+    #[arg(long, hide = true, requires = "against")]
+    pub required: bool,
+    /// In a pod: variables are in the environment, and what is found goes to this file
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub termination_log: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,

@@ -3,22 +3,43 @@ use anyhow::Result;
 use millstream_runtime::connector::{self, Role};
 use millstream_sql::{OpKind, StageGraph};
 
-use crate::args::ValidateArgs;
+use crate::args::{FileArgs, ValidateArgs};
+use crate::fail::user;
 use crate::{load, say};
+
+mod against;
+
+pub use against::Refused;
 
 /// Checks a job and says what it found.
 pub fn validate(args: &ValidateArgs) -> Result<()> {
-    let loaded = load::load(&args.file)?;
+    match &args.termination_log {
+        Some(file) => crate::pod::check(args, file),
+        // What a person can mend ends with their exit code.
+        None => found(args, &args.file).map_err(|error| match error.downcast_ref::<Refused>() {
+            Some(Refused::State(why) | Refused::Checkpoint(why)) => user(why.clone()),
+            _ => error,
+        }),
+    }
+}
+
+/// Checks the job in this file.
+pub fn found(args: &ValidateArgs, file: &FileArgs) -> Result<()> {
+    let loaded = load::load(file)?;
+    let fits = args.against.as_deref().map(|path| against::check(&loaded, path, args.required)).transpose()?;
     let stages: Vec<&str> = loaded.graph.stages.iter().map(|stage| stage.name.as_str()).collect();
     if args.json {
         let fingerprint = format!("{:016x}", loaded.graph.fingerprint);
-        let found =
+        let mut found =
             serde_json::json!({"valid": true, "job": loaded.spec.name, "stages": stages, "fingerprint": fingerprint});
-        say::line(&found.to_string())
-    } else {
-        let (file, job) = (args.file.file.display(), &loaded.spec.name);
-        say::line(&format!("{file} is valid: job {job}, stages {}", stages.join(", ")))
+        if let Some(fits) = &fits {
+            found["against"] = fits.json();
+        }
+        return say::line(&found.to_string());
     }
+    let (shown, job) = (file.file.display(), &loaded.spec.name);
+    say::line(&format!("{shown} is valid: job {job}, stages {}", stages.join(", ")))?;
+    fits.map_or(Ok(()), |fits| say::line(&fits.to_string()))
 }
 
 /// Every table's connector and options, and whether sinks can take what they are given.

@@ -98,8 +98,8 @@ fn check_restore(path: &Path, job: &JobSpec) -> Result<RestoreFrom> {
     let expected = Expected {
         job_name: &job.name,
         job_id: None,
-        fingerprint: shape.fingerprint,
-        sql_hash: &shape.sql_hash,
+        planned: &shape.planned(),
+        drop_state: &job.drop_state,
         key_groups: job.key_groups,
     };
     manifest.check_job(&expected).map_err(|error| refuse(&chain(&error)))?;

@@ -158,6 +158,7 @@ fn spec(job: &StreamJob, sql: String, settings: &Settings) -> JobSpec {
             stage_records_per_second: settings.stage_records_per_second.clone(),
         },
         table_options: BTreeMap::new(),
+        drop_state: spec.upgrade.drop_state.clone(),
     }
 }
 

@@ -17,7 +17,8 @@ use millstream_runtime::worker;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::args::{FileArgs, PodArgs};
+use crate::args::{FileArgs, PodArgs, ValidateArgs};
+use crate::check::Refused;
 use crate::fail::UserError;
 use crate::{load, role};
 
@@ -34,8 +35,8 @@ const VARIABLE: &str = "MILLSTREAM_VAR_";
 /// Serves a job until it is told to end.
 pub fn coordinator(args: &PodArgs) -> Result<()> {
     let termination = Termination::new(&args.termination_log);
-    role::begin(redaction(args))?;
-    termination.note(serve(args, &termination), redaction(args))
+    role::begin(redaction(args.job.as_deref()))?;
+    termination.note(serve(args, &termination), redaction(args.job.as_deref()))
 }
 
 fn serve(args: &PodArgs, termination: &Termination) -> Result<(), (Reason, anyhow::Error)> {
@@ -53,7 +54,7 @@ fn serve(args: &PodArgs, termination: &Termination) -> Result<(), (Reason, anyho
             told.write(Reason::Failed, error.unwrap_or("the job failed"));
         }
     });
-    let setup = pod.coordinator_setup((loaded.spec, store, origin), token, redaction(args), ended);
+    let setup = pod.coordinator_setup((loaded.spec, store, origin), token, redaction(args.job.as_deref()), ended);
     let setup = setup.map_err(|error| (Reason::Failed, error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| (Reason::Failed, error.into()))?;
@@ -74,15 +75,34 @@ fn serve(args: &PodArgs, termination: &Termination) -> Result<(), (Reason, anyho
     // A call to the store that does not come back must not hold the process.
     runtime.shutdown_background();
     served.map_err(|error| match error.downcast_ref::<run::Error>() {
+        Some(cause) if cause.is_mismatch() => (Reason::StateMismatch, error),
         Some(cause) if cause.is_store() => (Reason::StoreUnreachable, error),
         _ => (Reason::Failed, error.context("the coordinator cannot go on")),
     })
 }
 
+/// Checks a job in a pod, before the pods of another version give way to its own.
+pub fn check(args: &ValidateArgs, termination: &Path) -> Result<()> {
+    let (file, termination) = (&args.file.file, Termination::new(termination));
+    role::begin(redaction(Some(file)))?;
+    let set = variables().map(|(name, value)| format!("{name}={value}")).collect();
+    let checked = crate::check::found(args, &FileArgs { file: file.clone(), set });
+    let checked = checked.map_err(|error| match error.downcast_ref::<Refused>() {
+        Some(Refused::Store(_)) => (Reason::StoreUnreachable, error),
+        Some(Refused::State(_)) => (Reason::StateMismatch, error),
+        Some(Refused::Checkpoint(_)) => (Reason::Failed, error),
+        None => (sql_or_spec(&error), error),
+    });
+    if checked.is_ok() {
+        termination.write(Reason::Valid, "the job can be run");
+    }
+    termination.note(checked, redaction(Some(file)))
+}
+
 /// Hosts tasks until the job is over, or until they have moved after TERM.
 pub fn worker(args: &PodArgs) -> Result<()> {
     let termination = Termination::new(&args.termination_log);
-    role::begin(redaction(args))?;
+    role::begin(redaction(args.job.as_deref()))?;
     let serve = || {
         let (pod, job) = here(args).map_err(Reason::InvalidSpec.of())?;
         let store = store_of(&job).map_err(Reason::InvalidSpec.of())?;
@@ -95,7 +115,7 @@ pub fn worker(args: &PodArgs) -> Result<()> {
             _ => (Reason::Failed, error.context("the worker cannot go on")),
         })
     };
-    termination.note(serve(), redaction(args))
+    termination.note(serve(), redaction(args.job.as_deref()))
 }
 
 /// The pod this runs in, and its job.
@@ -136,8 +156,8 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Values that came from secrets. What the job's own text says is no secret.
-fn redaction(args: &PodArgs) -> Redaction {
-    let text = args.job.as_deref().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+fn redaction(file: Option<&Path>) -> Redaction {
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
     let written: Vec<String> = millstream_api::job::parse_yaml(&text).map_or_else(
         |_| Vec::new(),
         |job| job.spec.variables.into_iter().filter(|one| one.value.is_some()).map(|one| one.name).collect(),
@@ -150,7 +170,13 @@ fn sql_or_spec(error: &anyhow::Error) -> Reason {
     let text = error.to_string();
     let is_spec =
         error.downcast_ref::<UserError>().is_none() || (text.contains(": spec.") && !text.contains(": spec.sql"));
-    if is_spec { Reason::InvalidSpec } else { Reason::InvalidSql }
+    if is_spec && text.contains(": there is no stage ") {
+        Reason::UnknownStage
+    } else if is_spec {
+        Reason::InvalidSpec
+    } else {
+        Reason::InvalidSql
+    }
 }
 
 fn store_of(job: &StreamJob) -> Result<Location> {

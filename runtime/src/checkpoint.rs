@@ -5,6 +5,7 @@
 //! | [`store`] | the door to the checkpoint store: a local folder, an object store, or memory under simulation |
 //! | [`paths`] | where everything is in the store |
 //! | [`manifest`] | what a checkpoint is: one file per epoch that names all others |
+//! | [`mapping`] | which state of a checkpoint is whose in a job that was planned anew |
 //! | [`history`] | terms, which fence coordinators, and which manifests count |
 //! | [`upload`], [`download`] | files of a cut to the store and back, only those that are not there yet |
 //! | [`restore`] | the store of one task out of a manifest |
@@ -21,6 +22,7 @@ pub mod download;
 pub mod garbage;
 pub mod history;
 pub mod manifest;
+pub mod mapping;
 pub mod paths;
 pub mod restore;
 pub mod store;
@@ -73,6 +75,9 @@ pub enum Error {
     /// The checkpoint cannot be used for this job; says what differs.
     #[error("{0}")]
     OtherJob(String),
+    /// State of the checkpoint has no place in the job.
+    #[error("{0}")]
+    StateMismatch(mapping::Mismatch),
     /// Another coordinator has taken over: this one must stop and must not act on what it just committed.
     #[error("term {term} of this coordinator has ended: term {by} was claimed")]
     Fenced {

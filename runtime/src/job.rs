@@ -41,6 +41,9 @@ pub struct JobSpec {
     /// tables, such as a comparison at full speed into another folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub table_options: BTreeMap<String, BTreeMap<String, Option<String>>>,
+    /// Ops whose state may be lost where it has no place in the job any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_state: Vec<String>,
 }
 
 /// Tuning of the data plane, from the job's settings.

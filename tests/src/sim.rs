@@ -283,5 +283,6 @@ fn job(sql: String, options: &Options) -> JobSpec {
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning,
+        drop_state: Vec::new(),
     }
 }

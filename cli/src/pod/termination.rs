@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use millstream_runtime::redact::Redaction;
 
-use crate::fail::user;
+use crate::fail::{UserError, user};
 
 /// Kubernetes keeps 4096 bytes.
 const MESSAGE_CHARS_MAX: usize = 1_000;
@@ -12,8 +12,14 @@ const MESSAGE_CHARS_MAX: usize = 1_000;
 /// Why a process has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    /// Nothing is wrong.
+    Valid,
     /// The SQL text cannot be run.
     InvalidSql,
+    /// There is no such stage.
+    UnknownStage,
+    /// State of a checkpoint has no place in the job.
+    StateMismatch,
     /// Another field of the job, or the pod's environment, is wrong.
     InvalidSpec,
     /// The checkpoint store does not answer, or refuses.
@@ -56,6 +62,7 @@ impl Termination {
         let message = redaction.apply(&format!("{error:#}"));
         tracing::error!("{message}");
         self.write(reason, &message);
-        if reason == Reason::InvalidSql { Err(user(message)) } else { Err(anyhow::anyhow!(message)) }
+        let is_final = matches!(reason, Reason::InvalidSql | Reason::UnknownStage | Reason::StateMismatch);
+        if is_final || error.is::<UserError>() { Err(user(message)) } else { Err(anyhow::anyhow!(message)) }
     }
 }

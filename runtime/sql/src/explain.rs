@@ -3,7 +3,9 @@ use std::fmt::Write;
 
 use arrow::datatypes::Schema;
 
-use crate::graph::{Aggregate, AggregateFunction, Edge, OpKind, OpSpec, Partition, StageGraph, TableSpec, WindowTime};
+use crate::graph::{
+    Aggregate, AggregateFunction, Edge, OpKind, OpSpec, Partition, Stage, StageGraph, TableSpec, WindowTime,
+};
 use crate::types::sql_name;
 
 /// The logical plans and the stage graph: stages with their ops, exchanges with their keys, change kinds.
@@ -47,36 +49,79 @@ fn readable(logical: &str) -> String {
 /// FNV-1a, 64 bits: stable across versions and machines. Options of tables that are read count, since positions in one input
 /// mean nothing in another; options of tables that are written do not: a restored job may write elsewhere.
 pub(crate) fn fingerprint(graph: &StageGraph) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut text = stages(graph);
     for op in graph.stages.iter().flat_map(|stage| &stage.ops) {
         if let OpKind::Source(table) = &op.kind {
             let _ = write!(text, "{:?}", table.options);
         }
     }
-    for byte in text.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    hash(&text)
+}
+
+fn hash(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+impl StageGraph {
+    /// Hash of an op and of all that its rows come through, ids, tables and their options included: the state of an op means the
+    /// same in two graphs in which this is the same. 0 if there is no such op.
+    pub fn lineage(&self, op: &str) -> u64 {
+        let has = |stage: &Stage| stage.ops.iter().any(|one| one.id == op);
+        let Some(at) = self.stages.iter().position(has) else { return 0 };
+        // Edges go upwards: those into stages that are known to be in front are met on the way down.
+        let mut in_front = vec![false; self.stages.len()];
+        for index in (0..at).rev() {
+            in_front[index] = self.edges.iter().any(|edge| edge.from == index && (edge.to == at || in_front[edge.to]));
+        }
+        let mut text = String::new();
+        for (index, stage) in self.stages.iter().enumerate().filter(|(index, _)| *index == at || in_front[*index]) {
+            let last = if index == at { stage.ops.iter().position(|one| one.id == op) } else { None };
+            let ops = last.map_or(stage.ops.len(), |last| last + 1);
+            stage_text(self, index, ops, &mut text);
+            for one in &stage.ops {
+                if let OpKind::Source(table) = &one.kind {
+                    let _ = writeln!(text, "{:?}", table.options);
+                }
+            }
+        }
+        hash(&text)
     }
-    hash
+
+    /// Hash of the table that a stage reads: positions in one input mean nothing in another. 0 if it reads none.
+    pub fn input(&self, stage: usize) -> u64 {
+        match self.stages.get(stage).and_then(|stage| stage.ops.first()) {
+            Some(OpSpec { id, kind: OpKind::Source(table), .. }) => {
+                hash(&format!("{id}: {} {:?}", describe_table(table), table.options))
+            }
+            _ => 0,
+        }
+    }
 }
 
 fn stages(graph: &StageGraph) -> String {
     let mut text = String::new();
     for (index, stage) in graph.stages.iter().enumerate() {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "stage {}", stage.name);
-        for edge in graph.edges.iter().filter(|edge| edge.to == index) {
-            let _ = writeln!(text, "  <- {}", describe_edge(graph, edge));
-        }
-        let mut input: Option<&Schema> = first_input(graph, index, 0);
-        for op in &stage.ops {
-            let right = first_input(graph, index, 1);
-            let _ = writeln!(text, "  {}: {}", op.id, describe(&op.kind, input, right));
-            let _ = writeln!(text, "      -> {}", describe_output(op));
-            input = Some(&op.output);
-        }
+        stage_text(graph, index, stage.ops.len(), &mut text);
     }
     text
+}
+
+/// A stage with the first `ops` of its ops.
+fn stage_text(graph: &StageGraph, index: usize, ops: usize, text: &mut String) {
+    let Some(stage) = graph.stages.get(index) else { return };
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "stage {}", stage.name);
+    for edge in graph.edges.iter().filter(|edge| edge.to == index) {
+        let _ = writeln!(text, "  <- {}", describe_edge(graph, edge));
+    }
+    let mut input: Option<&Schema> = first_input(graph, index, 0);
+    for op in stage.ops.iter().take(ops) {
+        let right = first_input(graph, index, 1);
+        let _ = writeln!(text, "  {}: {}", op.id, describe(&op.kind, input, right));
+        let _ = writeln!(text, "      -> {}", describe_output(op));
+        input = Some(&op.output);
+    }
 }
 
 fn first_input(graph: &StageGraph, stage: usize, port: usize) -> Option<&Schema> {

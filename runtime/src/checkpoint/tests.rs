@@ -25,11 +25,11 @@ fn id(epoch: Epoch, term: Term) -> ManifestId {
 }
 
 fn registration(ordinal: u16, op: &str, codec_version: u32) -> StateRegistration {
-    StateRegistration { ordinal, op: op.to_owned(), name: "slices".to_owned(), codec_version }
+    StateRegistration { ordinal, op: op.to_owned(), name: "slices".to_owned(), codec_version, lineage: 1 }
 }
 
 /// A task with some groups and an uploaded cut.
-fn task(task: TaskId, groups: Vec<KeyGroup>, store_incarnation: u64, files: Vec<FileEntry>) -> TaskManifest {
+pub(super) fn task(task: TaskId, groups: Vec<KeyGroup>, store_incarnation: u64, files: Vec<FileEntry>) -> TaskManifest {
     TaskManifest {
         task,
         worker: "w0".to_owned(),
@@ -67,10 +67,15 @@ fn manifest(id: ManifestId, tasks: Vec<TaskManifest>) -> Manifest {
         started_at_ms: 500,
         key_groups: 8,
         next_task_id: 10,
-        stages: vec![StageManifest { name: "window-1".to_owned(), table, tasks, states }],
+        stages: vec![StageManifest { name: "window-1".to_owned(), table, tasks, states, input: 0 }],
         in_flight: Vec::new(),
         rescale_plan: None,
     }
+}
+
+/// A manifest whose one stage has nothing.
+pub(super) fn empty() -> Manifest {
+    manifest(id(7, 2), Vec::new())
 }
 
 /// A worker's disk, its backend and a checkpoint store, all in memory.

@@ -20,6 +20,8 @@ pub struct StageShape {
     pub ops: Vec<String>,
     /// Splits at their beginning, of a stage that reads a source.
     pub splits: Option<Vec<Split>>,
+    /// Hash of the table it reads; 0 if it reads none.
+    pub input: u64,
     /// Edges into it: (edge id, stage it comes from, `HASH` or `rebalance`).
     pub inputs: Vec<(u16, usize, &'static str)>,
 }

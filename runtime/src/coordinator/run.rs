@@ -59,6 +59,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is state that has no place in the job.
+    pub fn is_mismatch(&self) -> bool {
+        matches!(self, Self::Checkpoint(checkpoint::Error::StateMismatch(_)))
+    }
+
     /// Whether it is the checkpoint store that stands in the way.
     pub fn is_store(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Checkpoint(checkpoint::Error::Store(_)))

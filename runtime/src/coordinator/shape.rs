@@ -6,6 +6,7 @@ use millstream_sql::graph::{OpKind, Partition};
 
 use super::place::{HASH, StageShape};
 use crate::checkpoint::manifest::StateRegistration;
+use crate::checkpoint::mapping::{Planned, PlannedStage};
 use crate::connector;
 use crate::job::JobSpec;
 use crate::worker::build::{build_chain, registrations};
@@ -30,12 +31,25 @@ pub fn shape(job: &JobSpec) -> Result<Shape, String> {
     let stages = count.clone().map(|index| stage(&graph, index)).collect::<Result<_, _>>()?;
     let states = |index| {
         let chain = build_chain(&graph, index, job.tuning.op_cache_bytes).map_err(|error| chain(&error))?;
-        Ok(registrations(&chain))
+        Ok(registrations(&chain, &graph))
     };
     let states = count.map(states).collect::<Result<_, String>>()?;
     let digest = Sha256::digest(job.sql.as_bytes());
     let sql_hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Shape { stages, states, fingerprint: graph.fingerprint, sql_hash })
+}
+
+impl Shape {
+    /// What checkpoints have to fit.
+    pub fn planned(&self) -> Planned {
+        let stages = self.stages.iter().zip(&self.states);
+        let stages = stages.map(|(stage, states)| PlannedStage {
+            name: stage.name.clone(),
+            input: stage.input,
+            states: states.clone(),
+        });
+        Planned { fingerprint: self.fingerprint, stages: stages.collect() }
+    }
 }
 
 fn stage(graph: &StageGraph, index: usize) -> Result<StageShape, String> {
@@ -56,5 +70,5 @@ fn stage(graph: &StageGraph, index: usize) -> Result<StageShape, String> {
         (id as u16, edge.from, partition)
     });
     let ops = stage.ops.iter().map(|op| op.id.clone()).collect();
-    Ok(StageShape { name: stage.name.clone(), ops, splits, inputs: inputs.collect() })
+    Ok(StageShape { name: stage.name.clone(), ops, splits, input: graph.input(index), inputs: inputs.collect() })
 }

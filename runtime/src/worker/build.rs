@@ -180,8 +180,7 @@ impl Deployment {
         let mut chain = self.chain(index)?;
         let origin = Origin {
             old: old.zip(self.deploy.restore.as_ref()),
-            states: &registrations(&chain),
-            stage: &deployed.name,
+            states: &registrations(&chain, &self.graph),
             groups: &groups,
         };
         let (mut store, incarnation) = uploads.open(backend.as_ref(), doors, (task, self.generation), &origin)?;
@@ -362,12 +361,13 @@ pub fn build_chain(graph: &StageGraph, index: usize, cache_bytes: usize) -> Resu
 }
 
 /// The keyed states of a chain, as manifests name them.
-pub fn registrations(chain: &Chain) -> Vec<StateRegistration> {
+pub fn registrations(chain: &Chain, graph: &StageGraph) -> Vec<StateRegistration> {
     let register = |(ordinal, state): (u16, &crate::stage::chain::Registration)| StateRegistration {
         ordinal,
         op: state.op.clone(),
         name: state.name.to_owned(),
         codec_version: state.version,
+        lineage: graph.lineage(&state.op),
     };
     (0u16..).zip(chain.registrations()).map(register).collect()
 }

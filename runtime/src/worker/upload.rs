@@ -10,7 +10,8 @@ use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId, Term};
 use super::build::Deployment;
 use super::{Doors, Event, Failed, TaskCut, Uploaded};
 use crate::checkpoint::history;
-use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest, check_states};
+use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest};
+use crate::checkpoint::mapping::keeps_state;
 use crate::checkpoint::paths::ManifestId;
 use crate::checkpoint::restore::{Restore, choose_base, restore_task};
 use crate::checkpoint::store::CheckpointStore;
@@ -64,8 +65,6 @@ pub struct Origin<'a> {
     pub old: Option<(&'a StageManifest, &'a RestoreFrom)>,
     /// Keyed states as planned now.
     pub states: &'a [crate::checkpoint::manifest::StateRegistration],
-    /// Name of the stage.
-    pub stage: &'a str,
     /// Key groups the task owns.
     pub groups: &'a [KeyGroup],
 }
@@ -85,9 +84,12 @@ impl Ledger {
         let disk = doors.disk.as_ref();
         let (store, uploader) = match origin.old {
             None => (backend.create(&folder)?, Uploader::new(incarnation)),
+            // The coordinator has been told that it may be lost.
+            Some((stage, _)) if !keeps_state(stage, origin.states) => {
+                tracing::warn!(task, stage = stage.name, "state of the checkpoint is dropped");
+                (backend.create(&folder)?, Uploader::new(incarnation))
+            }
             Some((stage, from)) => {
-                check_states(origin.stage, &stage.states, origin.states)
-                    .map_err(|error| Failed(Failure { message: chain(&error), user: true }))?;
                 let base = choose_base(stage, origin.groups);
                 let remote = store_of(doors, from).map_err(fail)?;
                 let local = local_folder(&doors.folder);

@@ -83,6 +83,7 @@ impl Coordinator {
             table: deployed.table.clone(),
             tasks: tasks.get(&index).cloned().unwrap_or_default(),
             states: self.config.states.get(index).cloned().unwrap_or_default(),
+            input: self.config.stages.get(index).map_or(0, |stage| stage.input),
         };
         Some(Manifest {
             job_id: self.config.job_id,

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use super::{Action, Coordinator, Phase};
+use crate::checkpoint::mapping::keeps_positions;
 use crate::coordinator::place::{self, Before, StageShape};
 use crate::message::{Command, Deploy, Peer, Register, RestoreFrom};
 use millstream_api::id::Generation;
@@ -15,6 +16,8 @@ impl Coordinator {
             let tasks = old.tasks.iter();
             let placed =
                 tasks.clone().map(|task| crate::job::Placement { task: task.task, worker: task.worker.clone() });
+            // Positions in another table are given up: `upgrade.dropState` has been asked for that.
+            let tasks = tasks.filter(|_| keeps_positions(old, stage.input));
             let splits = tasks.flat_map(|task| task.splits.iter().map(|split| (task.task, split.clone())));
             Some(Before { tasks: placed.collect(), table: Some(old.table.clone()), splits: splits.collect() })
         };

@@ -42,12 +42,14 @@ fn job() -> JobSpec {
         state_backend: "memory".into(),
         state_memory_bytes: 1 << 20,
         tuning: Tuning::default(),
+        drop_state: Vec::new(),
     }
 }
 
 fn config() -> Config {
     let split = |id| Split { id, descriptor: Value::Null, position: Value::Null, finished: false };
-    let stage = |name: &str, splits, inputs| StageShape { name: name.into(), ops: Vec::new(), splits, inputs };
+    let stage =
+        |name: &str, splits, inputs| StageShape { name: name.into(), ops: Vec::new(), splits, input: 0, inputs };
     Config {
         job: job(),
         stages: vec![

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::{Error, Home, Origin, Setup, blocking};
+use crate::checkpoint;
 use crate::checkpoint::history::{self, StartFrom};
 use crate::checkpoint::manifest::{Expected, Manifest};
 use crate::checkpoint::store::CheckpointStore;
@@ -117,7 +118,10 @@ async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
     };
     let came_back = claimed.start.is_some();
     let start = match claimed.start {
-        Some(manifest) => Some(own(manifest)),
+        Some(manifest) => {
+            fits(&manifest, setup, Some(manifest.job_id), &shape)?;
+            Some(own(manifest))
+        }
         None => origin(setup, &store, &shape).await?,
     };
     let (listed, prefix) = (Arc::clone(&store), setup.prefix.clone());
@@ -164,15 +168,20 @@ async fn origin(
     };
     let at = from.clone();
     let manifest = blocking(move || history::load(store.as_ref(), &at.prefix, at.id)).await??;
-    manifest.check_job(&Expected {
-        job_name: &setup.job.name,
-        job_id: None,
-        fingerprint: shape.fingerprint,
-        sql_hash: &shape.sql_hash,
-        key_groups: setup.job.key_groups,
-    })?;
+    fits(&manifest, setup, None, shape)?;
     let from = rooted(&manifest, from);
     Ok(Some((manifest, from)))
+}
+
+/// Refuses a checkpoint with state that has no place in the job.
+fn fits(manifest: &Manifest, setup: &Setup, job_id: Option<u64>, shape: &Shape) -> Result<(), checkpoint::Error> {
+    manifest.check_job(&Expected {
+        job_name: &setup.job.name,
+        job_id,
+        planned: &shape.planned(),
+        drop_state: &setup.job.drop_state,
+        key_groups: setup.job.key_groups,
+    })
 }
 
 /// The path of a manifest does not say where the root of its store ends and the job's folder begins; its files do.
