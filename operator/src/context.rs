@@ -104,6 +104,10 @@ pub struct Memory {
     pub silent_since_ms: Option<i64>,
     /// When pods that the API server refuses were looked for, and what was found.
     pub refusals: Option<(i64, Vec<crate::diagnose::Trouble>)>,
+    /// The revision a pod was to check that the API server refused, with the time and why.
+    pub check_refused: Option<(String, i64, crate::diagnose::Trouble)>,
+    /// The pod that is being made to check a revision, and since when.
+    pub checking: Option<(String, i64)>,
     /// News that were told lately, with the time.
     pub told: HashMap<News, i64>,
 }

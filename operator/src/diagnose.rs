@@ -11,6 +11,8 @@ use crate::resource::pod::JOB_FILE;
 
 /// A crash or a full memory counts until its pod has been ready for this long.
 const CURED_MS: i64 = 60_000;
+/// Role of a pod that checks a revision. It is none of the job's own.
+pub const CHECK: &str = "check";
 /// Exit code of a process that no restart cures.
 const USER_ERROR: i32 = 2;
 
@@ -31,7 +33,7 @@ pub struct Trouble {
 
 impl Trouble {
     /// One that has no time and may pass.
-    fn new(reason: Reason, pod: Option<&Pod>, message: String) -> Self {
+    pub fn new(reason: Reason, pod: Option<&Pod>, message: String) -> Self {
         Self { reason, pod: pod.map(ResourceExt::name_any), message, at_ms: None, is_final: false }
     }
 }
@@ -50,6 +52,11 @@ pub fn role(pod: &Pod) -> Option<Role> {
         Some("worker") => Some(Role::Worker),
         _ => None,
     }
+}
+
+/// Whether it is there to check a revision.
+pub fn is_check(pod: &Pod) -> bool {
+    pod.labels().get(ROLE_LABEL).is_some_and(|role| role == CHECK)
 }
 
 /// The revision of a pod.
@@ -167,7 +174,7 @@ fn tail(text: &str) -> String {
 
 /// The newest failure of any pod that is there, overcome or not.
 pub fn last_failure<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Trouble> {
-    let ends = pods.into_iter().flat_map(|pod| {
+    let ends = pods.into_iter().filter(|pod| !is_check(pod)).flat_map(|pod| {
         let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         containers.filter_map(move |container| failure(pod, container, terminated(container)?))
     });

@@ -32,8 +32,14 @@ pub enum Happened {
     ScalingAdvised,
     /// The job is stopped with a savepoint.
     Suspending,
+    /// A pod checks another version.
+    Checking,
+    /// The check cannot come to an end.
+    CheckDelayed,
     /// Another version takes over.
     Redeploying,
+    /// It did not become healthy; the last good one comes back.
+    RollingBack,
     /// The input has ended and all is committed.
     Completed,
     /// New certificates.
@@ -60,7 +66,10 @@ impl Happened {
             Self::RescaleFailed => "RescaleFailed",
             Self::ScalingAdvised => "ScalingAdvised",
             Self::Suspending => "Suspending",
+            Self::Checking => "Checking",
+            Self::CheckDelayed => "CheckDelayed",
             Self::Redeploying => "Redeploying",
+            Self::RollingBack => "RollingBack",
             Self::Completed => "Completed",
             Self::CertificatesRenewed => "CertificatesRenewed",
             Self::Contested => "Contested",
@@ -75,6 +84,8 @@ impl Happened {
             self,
             Self::NotReady
                 | Self::Rejected
+                | Self::CheckDelayed
+                | Self::RollingBack
                 | Self::PodFailed
                 | Self::RescaleFailed
                 | Self::Contested

@@ -101,6 +101,12 @@ impl Identity {
         format!("{}-{}-{revision}", self.name, role.letter())
     }
 
+    /// Pod that checks a revision. `stuck` others of that name are on nodes that are gone.
+    pub fn check(&self, revision: &str, stuck: usize) -> String {
+        let name = format!("{}-check-{revision}", self.name);
+        if stuck == 0 { name } else { format!("{name}-{stuck}") }
+    }
+
     /// The name in a role's certificate; of the coordinator also the host of its service.
     pub fn host(&self, role: Role) -> String {
         format!("{}-{}.{}.svc", self.name, role.as_str(), self.namespace)
@@ -164,6 +170,7 @@ mod tests {
         for name in [
             job.coordinator_service(),
             job.workers_service(),
+            job.check("5f7c9", 9),
             // A pod of a StatefulSet has an ordinal, and its controller adds a hash of 10 to a label of 63.
             format!("{}-32767", job.workload(Role::Worker, "5f7c9")),
             format!("{}-1234567890", job.workload(Role::Worker, "5f7c9")),

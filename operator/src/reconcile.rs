@@ -254,7 +254,8 @@ fn changes(before: &StreamJobStatus, status: &StreamJobStatus) -> Vec<News> {
     if let (before, Some(now)) = pair(ConditionType::Ready) {
         let was = before.map(|before| (before.status.as_str(), before.reason.as_str()));
         let is = (now.status.as_str(), now.reason.as_str());
-        let passing = [Reason::Deploying, Reason::Redeploying, Reason::Suspended, Reason::Completed];
+        let passing =
+            [Reason::Deploying, Reason::Redeploying, Reason::RolledBack, Reason::Suspended, Reason::Completed];
         let passes = passing.iter().any(|reason| reason.as_str() == now.reason);
         if was != Some(is) && is == ("True", Reason::Running.as_str()) {
             news.push(News::new(Happened::Running, now.message.clone()));

@@ -10,6 +10,7 @@ use crate::name::{Identity, Role};
 
 pub mod account;
 pub mod budget;
+pub mod check;
 pub mod config_map;
 pub mod deployment;
 pub mod overlay;

@@ -1,5 +1,7 @@
 //! Revisions: what a job's pods are made from, kept as ControllerRevisions so that nothing restarts by accident. Whether a spec
 //! needs another revision is judged by what the user wrote, never by what this operator would render today. Pure.
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use millstream_api::crd::{REVISION_LABEL, Reason};
@@ -25,6 +27,8 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const NAME_LENGTH: usize = 5;
 /// Annotation: what became of this revision.
 pub const VERDICT: &str = "millstream.dev/verdict";
+/// Annotation: this revision has not been healthy yet.
+pub const TRIAL: &str = "millstream.dev/trial";
 
 /// What a user wrote that pods are made from. Two specs with equal inputs need no other pods.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,15 +87,29 @@ pub enum Verdict {
     },
 }
 
+/// The time before the first checkpoint of a revision. Nothing of it is visible so far, so what it replaces can come back exactly.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    /// The revision that comes back if this one does not become healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// Since when it has had the place to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+}
+
 /// A revision, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Revision {
     /// 5 characters.
     pub name: String,
-    /// Grows; the highest number is the revision that is to run.
+    /// Grows; the highest number is the revision that is to run. 0: it never was.
     pub number: i64,
     /// What became of it; `None` while it is to run.
     pub verdict: Option<Verdict>,
+    /// It has not been healthy yet.
+    pub trial: Option<Trial>,
     /// What it consists of. Never changes.
     pub data: Data,
 }
@@ -130,9 +148,9 @@ pub fn find<'a>(revisions: &'a [Revision], inputs: &Inputs) -> Option<&'a Revisi
     revisions.iter().filter(|revision| inputs.are(&revision.data.inputs)).max_by_key(|revision| revision.number)
 }
 
-/// The revision that is to run: that with the highest number.
+/// The revision that is to run: that with the highest number. Those that are being checked have none.
 pub fn current(revisions: &[Revision]) -> Option<&Revision> {
-    revisions.iter().max_by_key(|revision| revision.number)
+    revisions.iter().filter(|revision| revision.number > 0).max_by_key(|revision| revision.number)
 }
 
 /// The number of the next revision.
@@ -173,7 +191,7 @@ pub fn make(make: Make<'_>, inputs: &Inputs, revisions: &[Revision]) -> Result<R
         coordinator: serde_json::to_value(deployment::coordinator(source).map_err(Error::Template)?).map_err(write)?,
         workers: serde_json::to_value(stateful_set::workers(source).map_err(Error::Template)?).map_err(write)?,
     };
-    Ok(Revision { name, number: next_number(revisions), verdict: None, data })
+    Ok(Revision { name, number: next_number(revisions), verdict: None, trial: None, data })
 }
 
 impl Revision {
@@ -186,10 +204,12 @@ impl Revision {
         object.metadata.namespace = Some(job.namespace.clone());
         object.metadata.labels = Some(job.labels(None, Some(&self.name)));
         object.metadata.owner_references = Some(vec![owner(job)]);
-        if let Some(verdict) = &self.verdict {
-            let text = serde_json::to_string(verdict).map_err(|error| Error::Write(error.to_string()))?;
-            object.metadata.annotations = Some([(VERDICT.to_owned(), text)].into());
-        }
+        let write = |error: serde_json::Error| Error::Write(error.to_string());
+        let verdict = self.verdict.as_ref().map(serde_json::to_string).transpose().map_err(write)?;
+        let trial = self.trial.as_ref().map(serde_json::to_string).transpose().map_err(write)?;
+        let said = [(VERDICT, verdict), (TRIAL, trial)];
+        let said: BTreeMap<_, _> = said.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect();
+        object.metadata.annotations = Some(said).filter(|said| !said.is_empty());
         Ok(object)
     }
 
@@ -197,9 +217,10 @@ impl Revision {
     pub fn read(object: &ControllerRevision) -> Option<Self> {
         let name = object.metadata.labels.as_ref()?.get(REVISION_LABEL)?.clone();
         let data = serde_json::from_value(object.data.as_ref()?.0.clone()).ok()?;
-        let verdict = object.metadata.annotations.as_ref().and_then(|all| all.get(VERDICT));
-        let verdict = verdict.and_then(|text| serde_json::from_str(text).ok());
-        Some(Self { name, number: object.revision, verdict, data })
+        let said = |key: &str| object.metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let verdict = said(VERDICT).and_then(|text| serde_json::from_str(text).ok());
+        let trial = said(TRIAL).and_then(|text| serde_json::from_str(text).ok());
+        Some(Self { name, number: object.revision, verdict, trial, data })
     }
 
     /// Whether it cannot be run.
@@ -207,9 +228,19 @@ impl Revision {
         matches!(self.verdict, Some(Verdict::Rejected { .. }))
     }
 
+    /// Whether it did not become healthy, and something else came back for it.
+    pub fn is_rolled_back(&self) -> bool {
+        matches!(self.verdict, Some(Verdict::Rejected { reason: Reason::RolledBack, .. }))
+    }
+
+    /// Whether it ran well once and can be gone back to.
+    pub fn is_good(&self) -> bool {
+        self.number > 0 && self.trial.is_none() && !self.is_rejected()
+    }
+
     /// The same, to run as the newest of `revisions`.
     pub fn activated(&self, revisions: &[Self]) -> Self {
-        Self { number: next_number(revisions), verdict: None, ..self.clone() }
+        Self { number: next_number(revisions), verdict: None, trial: None, ..self.clone() }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::cluster::Access;
 use crate::process::until;
 
+pub mod check;
 pub mod objects;
 pub mod wire;
 

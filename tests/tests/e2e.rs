@@ -11,6 +11,8 @@ mod job;
 mod node;
 #[path = "e2e/pods.rs"]
 mod pods;
+#[path = "e2e/revision.rs"]
+mod revision;
 #[path = "e2e/scale.rs"]
 mod scale;
 

@@ -99,7 +99,7 @@ pub struct RevisionStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejected {
-    /// Its generation. It is not tried again until the generation or the restart annotation changes.
+    /// Its generation. It is tried again once another spec has been asked for in between, or the restart annotation changes.
     pub generation: i64,
     /// Why.
     pub reason: Reason,

@@ -109,6 +109,8 @@ words! {
         VolumeNotShared,
         /// The state of the running version does not fit the new one, and `upgrade.dropState` does not give it up.
         StateMismatch,
+        /// A pod checks the new version; the job goes on as it was.
+        Checking,
         /// All tasks run at the wanted parallelism.
         Running,
         /// All tasks run, on fewer workers than wanted.
@@ -258,6 +260,17 @@ impl ConditionType {
                 ReferenceNotFound,
                 VolumeNotShared,
                 StateMismatch,
+                RolledBack,
+                // Nobody knows yet, since the check cannot end.
+                Checking,
+                ImagePull,
+                Unschedulable,
+                QuotaExceeded,
+                PodSecurity,
+                StoreUnreachable,
+                OOMKilled,
+                CrashLoop,
+                Evicted,
             ],
             Self::Ready => &[
                 Running,

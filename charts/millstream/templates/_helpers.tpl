@@ -50,6 +50,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# A pod checks a new version of a job before the old one is stopped.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, delete]
 - apiGroups: [""]
   resources: [serviceaccounts, services]
   verbs: [list, watch, create, patch]

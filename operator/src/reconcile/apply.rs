@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
+use millstream_api::crd::{REVISION_LABEL, Reason};
 use serde_json::{Value, json};
 
 use super::Error;
@@ -14,12 +16,15 @@ use super::observe::Observed;
 use crate::cache::Kind;
 use crate::context::{Context, Memory};
 use crate::credential::{self, Change};
+use crate::diagnose::{self, Trouble};
 use crate::event::{Happened, News};
 use crate::name::{MANAGER, Role};
 use crate::subset::difference;
 
 /// An object that somebody changes back at once is applied at most this often.
 const CONTESTED_MS: i64 = 60_000;
+/// A pod that was refused is asked for again after this time.
+const REFUSED_MS: i64 = 30_000;
 /// How long the cache may take to show what was written.
 const CACHE_MS: i64 = 10_000;
 /// Credentials are looked at this often: their renewal is a matter of days.
@@ -47,7 +52,7 @@ pub async fn apply(
     memory: &mut Memory,
 ) -> Result<Applied, Error> {
     // Without `..`: whatever is built is applied.
-    let Desired { account, services, budget, revisions, config_maps, workloads, discarded } = desired;
+    let Desired { account, services, budget, revisions, config_maps, workloads, check, checked, discarded } = desired;
     let mut hand = Hand { context, observed, memory, applied: Applied::default() };
     if let Some(object) = account {
         hand.object(Kind::ServiceAccount, object).await?;
@@ -58,7 +63,7 @@ pub async fn apply(
     if let Some(object) = budget {
         hand.object(Kind::Budget, object).await?;
     }
-    if workloads.iter().any(|workload| workload.replicas > 0) {
+    if check.is_some() || workloads.iter().any(|workload| workload.replicas > 0) {
         hand.credentials().await?;
     }
     // Before any pod: who looks later finds what the pods were made from, and why they went.
@@ -74,6 +79,12 @@ pub async fn apply(
             continue;
         }
         hand.workload(workload).await?;
+    }
+    if let Some(pod) = check {
+        hand.check(pod).await?;
+    }
+    for (name, uid) in checked {
+        hand.remove(&ApiResource::erase::<Pod>(&()), &name, uid, None).await?;
     }
     for revision in discarded {
         hand.discard(&revision).await?;
@@ -283,6 +294,45 @@ impl Hand<'_> {
             let resource = ApiResource::erase::<ControllerRevision>(&());
             self.remove(&resource, &name, live.uid(), live.resource_version()).await?;
         }
+        Ok(())
+    }
+
+    /// Makes a pod that checks a revision. That it is refused is an observation: the next turn says so.
+    async fn check(&mut self, pod: Value) -> Result<(), Error> {
+        let (now_ms, name) = (self.observed.now_ms, pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+        let revision = pod["metadata"]["labels"][REVISION_LABEL].as_str().unwrap_or_default().to_owned();
+        let refused = self.memory.check_refused.as_ref().filter(|(known, ..)| *known == revision);
+        if refused.is_some_and(|(_, at_ms, _)| now_ms - at_ms < REFUSED_MS) {
+            return Ok(());
+        }
+        self.may_act()?;
+        let since_ms = match &self.memory.checking {
+            Some((known, since_ms)) if *known == name => *since_ms,
+            _ => now_ms,
+        };
+        self.memory.checking = Some((name.clone(), since_ms));
+        let resource = ApiResource::erase::<Pod>(&());
+        let object = serde_json::from_value::<DynamicObject>(pod);
+        let object = object.map_err(|error| super::build::Error::Write(error.to_string()))?;
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let trouble = match self.api(&resource).create(&params, &object).await {
+            Ok(_) => {
+                self.applied.written += 1;
+                self.memory.check_refused = None;
+                return Ok(());
+            }
+            Err(kube::Error::Api(status)) if status.code == 403 => diagnose::refusal(&status.message),
+            Err(kube::Error::Api(status)) if status.code == 422 => {
+                let message = format!("spec.worker.podTemplate: {}", status.message);
+                Trouble { is_final: true, ..Trouble::new(Reason::InvalidPodTemplate, None, message) }
+            }
+            // The cache does not show it yet, or it is not ours.
+            Err(kube::Error::Api(status)) if status.code == 409 && now_ms - since_ms >= CACHE_MS => {
+                return Err(Error::Foreign { kind: resource.kind, name });
+            }
+            Err(source) => return Err(Error::Apply { kind: resource.kind, name, source }),
+        };
+        self.memory.check_refused = Some((revision, now_ms, trouble));
         Ok(())
     }
 

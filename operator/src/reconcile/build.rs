@@ -1,11 +1,13 @@
 //! From a decision to objects. Pure.
+use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::decide::Decision;
+use super::decide::redeploy::Check;
 use super::observe::Observed;
 use crate::name::{Identity, Role};
-use crate::resource::{account, budget, config_map, service};
+use crate::resource::{account, budget, check, config_map, service};
 use crate::revision::{self, Revision};
 
 /// Every object a job should have, beside its secrets. A field that is not applied does not compile: see `apply`.
@@ -23,6 +25,10 @@ pub struct Desired {
     pub config_maps: Vec<Value>,
     /// Deployments and StatefulSets: those that shrink before those that grow.
     pub workloads: Vec<Sized>,
+    /// The pod that checks a revision, if one has to be made.
+    pub check: Option<Value>,
+    /// Pods that have checked one: name and uid.
+    pub checked: Vec<(String, Option<String>)>,
     /// Revisions that are too old to go back to.
     pub discarded: Vec<String>,
 }
@@ -85,6 +91,13 @@ pub fn build(observed: &Observed, decision: &Decision) -> Result<Desired, Error>
         desired.workloads.push(sized(job, revision, *role, *replicas, shrinks));
     }
     desired.workloads.sort_by_key(|workload| !workload.shrinks);
+    if let Some(Check { revision, pod: Some(name), .. }) = &decision.check {
+        let has_checkpoint = observed.job.status.as_ref().is_some_and(|status| status.checkpoint.is_some());
+        let pod = check::pod(job, revision, name.clone(), has_checkpoint);
+        desired.check = Some(value(&pod.map_err(|error| Error::Write(error.to_string()))?)?);
+        desired.config_maps.push(value(&config_map::config_map(job, &revision.name, &revision.data.file))?);
+    }
+    desired.checked = decision.checked.iter().map(|pod| (pod.name_any(), pod.uid())).collect();
     desired.discarded = discarded(observed, decision, target);
     Ok(desired)
 }
@@ -106,16 +119,31 @@ fn uses_own_account(revision: &Revision, job: &Identity) -> bool {
     account.and_then(Value::as_str) == Some(&job.account())
 }
 
-/// All but the newest few; never one that has pods.
+/// All but the newest few, and those that cannot be run and are not asked for any more: whoever asks for one again wants it tried
+/// again. Never one that has pods, is being checked, or may come back.
 fn discarded(observed: &Observed, decision: &Decision, target: &Revision) -> Vec<String> {
-    let mut old: Vec<&Revision> = observed.revisions.iter().filter(|revision| revision.name != target.name).collect();
+    let replaced = target.trial.as_ref().and_then(|trial| trial.replaces.as_ref());
+    let is_needed = |revision: &&Revision| {
+        let is_written = decision.revisions.iter().any(|written| written.name == revision.name);
+        is_written || Some(&revision.name) == replaced || decision.wanted.as_ref() == Some(&revision.name)
+    };
+    let mut old: Vec<&Revision> = observed.revisions.iter().filter(|revision| !is_needed(revision)).collect();
     old.sort_by_key(|revision| std::cmp::Reverse(revision.number));
     let idle = |revision: &&Revision| {
         let has_pods = observed.pods.iter().any(|pod| crate::diagnose::revision(pod) == Some(&revision.name));
         let gets_pods = decision.replicas.iter().any(|((name, _), count)| *name == revision.name && *count > 0);
         !has_pods && !gets_pods
     };
-    old.into_iter().skip(revision::KEPT - 1).filter(idle).map(|revision| revision.name.clone()).collect()
+    let spared = observed.revisions.len() - old.len();
+    let spared = spared.clamp(1, revision::KEPT);
+    let may_return = |revision: &Revision| revision.number > 0 && !revision.is_rejected();
+    let good = old.iter().filter(|revision| may_return(revision)).take(revision::KEPT - spared);
+    let kept: Vec<&str> = good.map(|revision| revision.name.as_str()).collect();
+    // Without a spec that can be read, nobody knows what is asked for.
+    let spares = |revision: &&Revision| {
+        kept.contains(&revision.name.as_str()) || (decision.wanted.is_none() && !may_return(revision))
+    };
+    old.into_iter().filter(|revision| !spares(revision)).filter(idle).map(|revision| revision.name.clone()).collect()
 }
 
 fn value<T: Serialize>(object: &T) -> Result<Value, Error> {

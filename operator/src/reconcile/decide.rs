@@ -1,18 +1,21 @@
 //! What to do about a job: which revision runs, with how many pods, and what its coordinator is asked. Pure.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use millstream_api::crd::{OperationKind, OperationStep};
 use millstream_api::wire::{Expect, JobState, ReleaseRequest, ReleasedWorker, RescaleRequest, StopRequest};
 
-use super::admit::{Admitted, Rejection, plan_of};
+use super::admit::{Admitted, Rejection};
 use super::observe::{Answer, Observed, Said};
 use crate::control::{self, Action, Event, Report};
 use crate::diagnose;
 use crate::event::{Happened, News};
 use crate::name::{Role, ordinal};
 use crate::platform;
-use crate::revision::{self, Revision, Verdict};
+use crate::revision::{Revision, Verdict};
+
+pub mod redeploy;
 
 /// A coordinator that does not answer for this long is stopped without a savepoint: its last checkpoint has to do.
 const SILENCE_MS: i64 = 60_000;
@@ -30,6 +33,12 @@ pub struct Decision {
     pub revisions: Vec<Revision>,
     /// Pods of each role of each revision that has any.
     pub replicas: BTreeMap<(String, Role), u32>,
+    /// Name of the revision that the spec asks for; `None` if it cannot be read.
+    pub wanted: Option<String>,
+    /// The revision that is being checked, while that is not known to be good.
+    pub check: Option<redeploy::Check>,
+    /// Pods that checked something, and are of no use any more.
+    pub checked: Vec<Arc<Pod>>,
     /// What the coordinator is asked, before pods change.
     pub calls: Vec<Call>,
     /// What is under way.
@@ -72,7 +81,7 @@ pub enum Call {
 /// Decides.
 pub fn decide(observed: &Observed, admitted: &Result<Admitted, Rejection>, memory: &mut control::Memory) -> Decision {
     let mut decision = Decision::default();
-    choose(observed, admitted, &mut decision);
+    redeploy::choose(observed, admitted, &mut decision);
     let Some(target) = decision.target.clone() else { return decision };
     let ended = target.verdict.is_some();
     if ended || observed.job.spec.suspend {
@@ -91,99 +100,61 @@ pub fn decide(observed: &Observed, admitted: &Result<Admitted, Rejection>, memor
         } else {
             all_to_zero(observed, &mut decision, |_| true);
         }
+        redeploy::pause(&mut decision);
         return decision;
     }
     let of_others = |revision: &str| revision != target.name;
     if has_pods(observed, &of_others) {
         decision.phase = Phase::Redeploying;
-        if stop(observed, &mut decision, OperationKind::Redeploy, of_others) {
+        let kind = redeploy::kind(admitted, &decision);
+        if stop(observed, &mut decision, kind, of_others) && kind == OperationKind::Redeploy {
             let note = format!("revision {} takes over; stopping the old one with a savepoint", target.name);
             decision.news.push(News::new(Happened::Redeploying, note));
         }
         return decision;
     }
     decision.phase = Phase::Up;
+    redeploy::begin_trial(observed, &mut decision);
     run(observed, admitted, memory, &target, &mut decision);
+    redeploy::operation(&mut decision);
     decision
 }
 
-/// The revision that is to run, and what has to be written for that.
-fn choose(observed: &Observed, admitted: &Result<Admitted, Rejection>, decision: &mut Decision) {
-    let revisions = &observed.revisions;
-    let mut current = revision::current(revisions).cloned();
-    if let Some(current) = &mut current
-        && current.verdict.is_none()
-        && let Some(verdict) = verdict(observed, current)
-    {
-        if verdict == Verdict::Completed {
-            decision.news.push(News::new(Happened::Completed, "the input has ended and everything is committed"));
-        }
-        current.verdict = Some(verdict);
-        decision.revisions.push(current.clone());
-    }
-    let wanted = admitted.as_ref().ok().map(|admitted| &admitted.revision);
-    let is_current = |wanted: &Revision| current.as_ref().is_some_and(|current| current.name == wanted.name);
-    let target = match wanted {
-        // Another revision: a new one, or one from before that is asked for again and could be run then.
-        Some(wanted) if !is_current(wanted) && !wanted.is_rejected() => Some(wanted.activated(revisions)),
-        _ => current,
-    };
-    let target = match target {
-        // What cannot be run gives way to the last one that could.
-        Some(rejected) if rejected.is_rejected() => {
-            let good = revisions.iter().filter(|revision| !revision.is_rejected() && revision.name != rejected.name);
-            let last_good = good.max_by_key(|revision| revision.number);
-            // One that has completed stays so: it is not run again because its successor is no good.
-            Some(
-                last_good
-                    .map_or(rejected, |good| Revision { verdict: good.verdict.clone(), ..good.activated(revisions) }),
-            )
-        }
-        target => target,
-    };
-    if let Some(target) = &target {
-        decision.revisions.retain(|revision| revision.name != target.name);
-        decision.revisions.push(target.clone());
-    }
-    decision.target = target;
-}
-
-/// What has become of the revision that runs.
-fn verdict(observed: &Observed, current: &Revision) -> Option<Verdict> {
-    if let Some(said) = observed.said().filter(|said| said.revision == current.name)
-        && said.job.state == JobState::Completed
-    {
-        return Some(Verdict::Completed);
-    }
-    let pods = [Role::Coordinator, Role::Worker].into_iter().flat_map(|role| observed.pods_of(&current.name, role));
-    let mut troubles = pods.filter_map(|pod| diagnose::trouble(pod, observed.now_ms));
-    let found = troubles.find(|trouble| trouble.is_final)?;
-    Some(Verdict::Rejected { reason: found.reason, message: found.message })
-}
-
-/// Stops what `is_meant`: with a savepoint, then without pods. Says whether the coordinator is asked now.
+/// Stops what `is_meant`: with a savepoint unless nothing of it is visible yet, then without pods. Says whether the coordinator is
+/// asked now.
 fn stop(observed: &Observed, decision: &mut Decision, kind: OperationKind, is_meant: impl Fn(&str) -> bool) -> bool {
+    let is_exact =
+        |revision: &str| kind != OperationKind::Suspend && redeploy::is_unproven(observed, decision, revision);
+    let call = |said: &Said, savepoint| Call::Stop(StopRequest { savepoint, expect: Some(expect(said)) });
+    let mut calls = Vec::new();
     let wait = match &observed.answer {
-        Answer::Said(said) if is_meant(&said.revision) => match said.job.state {
-            JobState::Running | JobState::Rescaling => {
-                let expect = Some(expect(said));
-                decision.calls.push(Call::Stop(StopRequest { savepoint: true, expect }));
+        Answer::Said(said) if is_meant(&said.revision) => match (said.job.state, is_exact(&said.revision)) {
+            (JobState::Running | JobState::Rescaling, false) => {
+                calls.push(call(said, true));
                 true
             }
-            JobState::Stopping => true,
+            // Pods that go take a checkpoint if they can, and this one's must not be the next one's beginning.
+            (JobState::Running | JobState::Rescaling | JobState::Deploying | JobState::Recovering, true) => {
+                calls.push(call(said, false));
+                true
+            }
+            (JobState::Stopping, _) => true,
             // Nothing runs that a savepoint could hold; the last checkpoint stands.
             _ => false,
         },
         // What cannot be run has nothing to save.
         Answer::Silent { since_ms, .. } => {
-            let is_good = |revision: &Revision| is_meant(&revision.name) && !revision.is_rejected();
+            let is_good = |revision: &Revision| is_meant(&revision.name) && !is_exact(&revision.name);
             observed.now_ms - since_ms < SILENCE_MS
                 && observed.revisions.iter().any(|revision| is_good(revision) && runs(observed, revision))
         }
         Answer::Said(_) | Answer::Absent => false,
     };
     if wait {
-        decision.operation = Some((kind, OperationStep::TakingSavepoint));
+        let asks_for_savepoint = !calls.iter().any(|call| matches!(call, Call::Stop(request) if !request.savepoint));
+        let step = if asks_for_savepoint { OperationStep::TakingSavepoint } else { OperationStep::Stopping };
+        decision.operation = Some((kind, step));
+        decision.calls.extend(calls);
         keep(observed, decision, is_meant);
         return !decision.calls.is_empty();
     }
@@ -229,7 +200,7 @@ fn has_pods(observed: &Observed, is_meant: &impl Fn(&str) -> bool) -> bool {
 }
 
 /// Whether a pod should be gone long since.
-fn is_stuck(pod: &Pod, now_ms: i64) -> bool {
+pub(super) fn is_stuck(pod: &Pod, now_ms: i64) -> bool {
     // The time of deletion has the grace in it.
     pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| now_ms - time.0.as_millisecond() > STUCK_MS)
 }
@@ -242,11 +213,7 @@ fn run(
     target: &Revision,
     decision: &mut Decision,
 ) {
-    let last_good = || plan_of(target, &observed.identity.name);
-    let plan = match admitted {
-        Ok(admitted) if admitted.revision.name == target.name => Some(admitted.plan.clone()),
-        _ => last_good(),
-    };
+    let plan = redeploy::plan(observed, admitted, target);
     all_to_zero(observed, decision, |revision| revision != target.name);
     let workers = observed.workload(&target.name, Role::Worker).map(|workload| workload.replicas);
     let initial = plan.as_ref().map_or(1, control::Plan::initial_workers);

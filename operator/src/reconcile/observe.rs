@@ -44,6 +44,8 @@ pub struct Observed {
     pub pods: Vec<Arc<Pod>>,
     /// Pods the API server refuses.
     pub refusals: Vec<Trouble>,
+    /// The API server refused a pod that was to check this revision: when, and why.
+    pub check_refused: Option<(String, i64, Trouble)>,
     /// What its coordinator says.
     pub answer: Answer,
 }
@@ -142,7 +144,9 @@ pub async fn observe(context: &Context, job: &Arc<StreamJob>, memory: &mut Memor
     let pods = context.cache.pods(&identity);
     let refusals = refusals(context, &identity, &workloads, memory, now_ms).await;
     let answer = ask(context, &identity, &pods, memory, now_ms).await?;
-    Ok(Observed { now_ms, job: Arc::clone(job), identity, sql, revisions, workloads, pods, refusals, answer })
+    let check_refused = memory.check_refused.clone();
+    let job = Arc::clone(job);
+    Ok(Observed { now_ms, job, identity, sql, revisions, workloads, pods, refusals, check_refused, answer })
 }
 
 async fn sql(

@@ -8,7 +8,7 @@ use millstream_api::crd::{
 
 use super::admit::{Admitted, Rejection};
 use super::apply::Applied;
-use super::decide::{Decision, Phase};
+use super::decide::{Decision, Phase, redeploy};
 use super::observe::{Observed, Said};
 use crate::autoscale;
 use crate::control::{Event, Memory, Mode};
@@ -78,7 +78,7 @@ pub fn status(facts: Facts<'_>) -> StreamJobStatus {
     let widest = |of: fn(&StageStatus) -> u32| stages.iter().map(of).max();
     let target = decision.target.as_ref();
     let mut status = StreamJobStatus {
-        observed_generation: generation,
+        observed_generation: told_generation(&facts),
         conditions: condition::conditions(&facts, rejection.as_ref()),
         parallelism: Some(if is_up { widest(|stage| stage.parallelism).unwrap_or(0) } else { 0 }),
         target_parallelism: if is_up { widest(|stage| stage.target) } else { Some(0) },
@@ -108,6 +108,18 @@ pub fn status(facts: Facts<'_>) -> StreamJobStatus {
         status.lag.clone_from(&before.lag);
     }
     status
+}
+
+/// The generation that the status is about. As long as the newest spec is neither taken nor refused, that is the one before:
+/// whoever waits for the new one to be ready must not be told that the old one is.
+fn told_generation(facts: &Facts<'_>) -> Option<i64> {
+    let before = facts.before.observed_generation;
+    let running = || facts.decision.target.as_ref().map(|target| target.data.generation);
+    if redeploy::is_undecided(facts.decision) {
+        before.or_else(running)
+    } else {
+        facts.observed.job.metadata.generation
+    }
 }
 
 /// Whether a status need not be written now: nothing has changed, or only what follows the load and was written just now.

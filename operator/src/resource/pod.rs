@@ -18,7 +18,7 @@ use crate::name::{CONTAINER, Role, port};
 mod environment;
 mod volume;
 
-pub use volume::JOB_FILE;
+pub use volume::{DATA_VOLUME, JOB_FILE, STORE};
 
 /// The user of the image, who owns nothing.
 const USER: i64 = 65_532;

@@ -18,6 +18,8 @@ mod chart;
 mod killed;
 #[path = "operator/life.rs"]
 mod life;
+#[path = "operator/revision.rs"]
+mod revision;
 
 /// The longest that anything here may take.
 const LIMIT: Duration = Duration::from_secs(30);

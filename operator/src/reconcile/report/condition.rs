@@ -18,29 +18,38 @@ const LATE_MS: i64 = 60_000;
 
 /// All conditions, in a fixed order.
 pub fn conditions(facts: &Facts<'_>, rejection: Option<&Rejection>) -> Vec<Condition> {
-    let generation = facts.observed.job.metadata.generation;
+    let generation = super::told_generation(facts);
     let before = &facts.before.conditions;
     let now = second(facts.observed.now_ms);
     let all = [
-        accepted(rejection),
+        accepted(facts, rejection),
         ready::ready(facts, rejection),
         rescaling(facts),
         checkpoints(facts),
         autoscaling(facts),
         completed(facts),
     ];
-    all.map(|observation| observation.condition(generation, before, &now)).into()
+    all.map(|observation| {
+        // Whether it is accepted is said of the newest spec, even while everything else is about the one before.
+        let newest = (observation.kind == ConditionType::Accepted).then_some(facts.observed.job.metadata.generation);
+        observation.condition(newest.unwrap_or(generation), before, &now)
+    })
+    .into()
 }
 
 fn say(kind: ConditionType, holds: Option<bool>, reason: Reason, message: impl Into<String>) -> Observation {
     Observation { kind, holds, reason, message: message.into() }
 }
 
-fn accepted(rejection: Option<&Rejection>) -> Observation {
+fn accepted(facts: &Facts<'_>, rejection: Option<&Rejection>) -> Observation {
     let kind = ConditionType::Accepted;
-    match rejection {
-        None => say(kind, Some(true), Reason::Valid, "the spec can be run"),
-        Some(rejection) => say(kind, Some(false), rejection.reason, rejection.message.clone()),
+    match (rejection, &facts.decision.check) {
+        (None, Some(check)) => {
+            let (reason, message) = check.why();
+            say(kind, None, reason, message)
+        }
+        (None, None) => say(kind, Some(true), Reason::Valid, "the spec can be run"),
+        (Some(rejection), _) => say(kind, Some(false), rejection.reason, rejection.message.clone()),
     }
 }
 

@@ -6,7 +6,7 @@ use super::Facts;
 use crate::diagnose::{self, Trouble, rank};
 use crate::name::{Role, ordinal};
 use crate::reconcile::admit::Rejection;
-use crate::reconcile::decide::{Decision, Phase};
+use crate::reconcile::decide::{Decision, Phase, redeploy};
 use crate::reconcile::observe::{Answer, Observed, Said};
 use crate::revision::Revision;
 
@@ -38,9 +38,35 @@ pub fn ready(facts: &Facts<'_>, rejection: Option<&Rejection>) -> Observation {
         Phase::Suspending => not(Reason::Suspended, "being stopped with a savepoint".into()),
         Phase::Suspended => not(Reason::Suspended, "stopped, as spec.suspend says".into()),
         Phase::Completed => not(Reason::Completed, "the input has ended and everything is committed".into()),
+        Phase::Redeploying if is_rolled_back(rejection) => {
+            not(Reason::RolledBack, "the pods of the revision that did not become healthy go".into())
+        }
         Phase::Redeploying => not(Reason::Redeploying, "the pods of the old revision go".into()),
-        Phase::Up => up(facts),
+        Phase::Up => changing(facts, rejection, up(facts)),
     }
+}
+
+/// What a change of revision adds to it.
+fn changing(facts: &Facts<'_>, rejection: Option<&Rejection>, seen: Observation) -> Observation {
+    let is_well = seen.holds == Some(true);
+    if is_well && facts.decision.target.as_ref().is_some_and(redeploy::is_watched) {
+        // Before that it may have to give way again.
+        return say(Some(false), Reason::Redeploying, "all tasks run; the first checkpoint is awaited".into());
+    }
+    if let Some(rejection) = rejection.filter(|rejection| is_rolled_back(Some(rejection))) {
+        let passes =
+            matches!(seen.reason, Reason::Running | Reason::Deploying | Reason::Redeploying | Reason::Recovering);
+        let reason = if passes { Reason::RolledBack } else { seen.reason };
+        return Observation { reason, message: format!("{}; {}", seen.message, rejection.message), ..seen };
+    }
+    match facts.decision.check.as_ref().filter(|check| is_well && check.trouble.is_some()) {
+        Some(check) => Observation { message: format!("{}; {}", seen.message, check.why().1), ..seen },
+        None => seen,
+    }
+}
+
+fn is_rolled_back(rejection: Option<&Rejection>) -> bool {
+    rejection.is_some_and(|rejection| rejection.reason == Reason::RolledBack)
 }
 
 fn say(holds: Option<bool>, reason: Reason, message: String) -> Observation {

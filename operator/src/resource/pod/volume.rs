@@ -21,7 +21,8 @@ pub const STORE: &str = "/var/lib/millstream-store";
 
 const JOB_VOLUME: &str = "millstream-job";
 const TLS_VOLUME: &str = "millstream-tls";
-const DATA_VOLUME: &str = "millstream-data";
+/// Volume of state and cuts.
+pub const DATA_VOLUME: &str = "millstream-data";
 const TMP_VOLUME: &str = "millstream-tmp";
 const STORE_VOLUME: &str = "millstream-store";
 

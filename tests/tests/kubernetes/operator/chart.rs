@@ -6,10 +6,12 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use millstream_tests::operator::ACCOUNT;
+use millstream_api::crd::ConditionType;
+use millstream_tests::operator::{ACCOUNT, check};
+use millstream_tests::process::until;
 use serde_json::json;
 
-use super::{CHART, Place};
+use super::{CHART, LIMIT, Place, is};
 
 /// Rights that a single life of a job does not take, and why they are granted.
 const RESERVED: [(&str, &str, &str); 9] = [
@@ -81,7 +83,11 @@ async fn every_right_is_used_or_has_its_reason() -> Result<()> {
     let operator = place.operator().await?;
     place.dealt(&place.apply(json!({})).await?).await?;
     let again = json!({"metadata": {"annotations": {"millstream.dev/restart": "1"}}});
-    place.jobs.patch("orders", &PatchParams::default(), &Patch::Merge(again)).await?;
+    let job = place.jobs.patch("orders", &PatchParams::default(), &Patch::Merge(again)).await?;
+    check::play(&place.client, &place.namespace, &check::ended(0, "Valid", "")).await?;
+    place.status(&job, "another revision", |job| is(job, ConditionType::Ready, "False", "Redeploying")).await?;
+    let none = async || Ok(check::pods(&place.client, &place.namespace).await?.is_empty().then_some(()));
+    until("the end of the check", LIMIT, none).await?;
     operator.look().await?;
     operator.stop().await?;
     let user = format!("system:serviceaccount:{}:{}", ACCOUNT.0, ACCOUNT.1);

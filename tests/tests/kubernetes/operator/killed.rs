@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt};
 use millstream_api::crd::{ConditionType, StreamJob};
+use millstream_tests::operator::check::{self, Passing};
 use millstream_tests::operator::wire::Fault;
 use millstream_tests::operator::{Operator, options};
+use millstream_tests::process::until;
 use serde_json::{Value, json};
 
-use super::{Place, is};
+use super::{LIMIT, Place, is};
 
 /// Runs at a time.
 const RUNS: usize = 8;
@@ -20,10 +22,12 @@ struct End {
     writes: Vec<String>,
 }
 
-/// A job is applied, and then its image is changed.
+/// A job is applied, its image is changed to one that fails its check, and then to a good one.
 async fn life(place: &Place) -> Result<StreamJob> {
     let job = place.apply(json!({"parallelism": 2})).await?;
     place.status(&job, "the first status", |job| is(job, ConditionType::Ready, "False", "Deploying")).await?;
+    let job = place.apply(json!({"parallelism": 2, "image": "r/m:bad"})).await?;
+    place.status(&job, "the verdict", |job| is(job, ConditionType::Accepted, "False", "InvalidSql")).await?;
     let job = place.apply(json!({"parallelism": 2, "image": "r/m:2"})).await?;
     place.status(&job, "the second revision", is_up).await
 }
@@ -37,6 +41,7 @@ fn is_up(job: &StreamJob) -> bool {
 /// Such a life, in which this happens to a write of the operator. If it dies of it, another goes on.
 async fn run(fault: Option<(usize, Fault)>) -> Result<End> {
     let place = Place::new("killed").await?;
+    let _checks = Passing::begin(&place.client, &place.namespace);
     let options = options(&place.namespace);
     let mut operator = Operator::with_fault(place.server, options.clone(), fault).await?;
     let mut writes = Vec::new();
@@ -64,6 +69,8 @@ async fn run(fault: Option<(usize, Fault)>) -> Result<End> {
     }
     let job = lived.context("no job")?;
     writes.extend(operator.wire().writes());
+    let none = async || Ok(check::pods(&place.client, &place.namespace).await?.is_empty().then_some(()));
+    until("the end of all checks", LIMIT, none).await?;
     let objects = place.objects(&job).await?;
     // Controllers, if another test has started them, may make pods of the first revision late, and then these have to go.
     let job = place.status(&job, "the second revision at the end", is_up).await?;

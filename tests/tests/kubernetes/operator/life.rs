@@ -4,6 +4,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use millstream_api::crd::{ConditionType, StreamJob};
+use millstream_tests::operator::check::Passing;
 use millstream_tests::operator::{IMAGE, Operator, options};
 use millstream_tests::process::until;
 use serde_json::json;
@@ -20,6 +21,7 @@ fn workloads(of: &[(usize, u64, u64)]) -> Vec<(String, u64)> {
 #[tokio::test]
 async fn other_pods_are_another_revision_and_everything_else_is_none() -> Result<()> {
     let place = Place::new("revisions").await?;
+    let _checks = Passing::begin(&place.client, &place.namespace);
     let operator = place.operator().await?;
     let job = place.dealt(&place.apply(json!({"parallelism": 2})).await?).await?;
     let first = job.status.clone().and_then(|status| status.revision).context("no revision")?;

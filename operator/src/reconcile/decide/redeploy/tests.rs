@@ -1,0 +1,266 @@
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DynamicObject;
+use millstream_api::crd::{REVISION_LABEL, ROLE_LABEL, Reason, StreamJob};
+use millstream_api::wire::{CheckpointStatus, JobStatus, StopRequest};
+use serde_json::{Value, json};
+
+use super::super::{Call, Decision, Phase, decide};
+use super::*;
+use crate::control;
+use crate::name::Identity;
+use crate::reconcile::admit::admit;
+use crate::reconcile::observe::{Answer, Said, SqlText, Workload};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+const TIMEOUT_MS: i64 = 300_000;
+
+/// A job whose image is `image`, and what is observed of it.
+fn observed(image: &str, revisions: Vec<Revision>) -> Observed {
+    let job: StreamJob = serde_json::from_value(json!({
+        "apiVersion": "millstream.dev/v1alpha1", "kind": "StreamJob",
+        "metadata": {"name": "orders", "namespace": "team", "uid": "u-1", "generation": 7},
+        "spec": {"sql": {"inline": "SELECT 1"}, "image": image, "store": {"uri": "s3://b/p"}},
+    }))
+    .unwrap();
+    Observed {
+        now_ms: NOW_MS,
+        job: Arc::new(job),
+        identity: Identity { namespace: "team".into(), name: "orders".into(), uid: "u-1".into() },
+        sql: SqlText::Text("SELECT 1".into()),
+        revisions,
+        workloads: Vec::new(),
+        pods: Vec::new(),
+        refusals: Vec::new(),
+        check_refused: None,
+        answer: Answer::Absent,
+    }
+}
+
+/// A revision with this image that ran well.
+fn revision(image: &str, number: i64) -> Revision {
+    let observed = observed(image, Vec::new());
+    Revision { number, ..admit(&observed, "").unwrap().revision }
+}
+
+fn pod(role: &str, revision: &Revision, status: Value) -> Arc<Pod> {
+    let pod = json!({
+        "metadata": {"name": format!("orders-{role}-{}", revision.name), "ownerReferences": [
+                         {"apiVersion": "millstream.dev/v1alpha1", "kind": "StreamJob", "name": "orders", "uid": "u-1"}],
+                     "labels": {ROLE_LABEL: role, REVISION_LABEL: revision.name}},
+        "status": status
+    });
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+fn ended(code: i32, reason: &str) -> Value {
+    let line = format!("{{\"reason\":\"{reason}\",\"message\":\"why\"}}");
+    let state = json!({"terminated": {"exitCode": code, "message": line, "finishedAt": "2023-11-14T22:12:00Z"}});
+    json!({"phase": if code == 0 { "Succeeded" } else { "Failed" }, "containerStatuses": [
+        {"name": "millstream", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]})
+}
+
+/// The job runs this revision, and its coordinator says so.
+fn running(mut observed: Observed, revision: &Revision, state: JobState, epoch: Option<u64>) -> Observed {
+    let object: DynamicObject =
+        serde_json::from_value(json!({"metadata": {"name": "x"}, "apiVersion": "v1", "kind": "x"})).unwrap();
+    for role in [Role::Coordinator, Role::Worker] {
+        observed.workloads.push(Workload {
+            role,
+            revision: revision.name.clone(),
+            replicas: 1,
+            made: 1,
+            is_behind: false,
+            object: Arc::new(object.clone()),
+        });
+    }
+    let checkpoint = epoch.map(|epoch| CheckpointStatus {
+        epoch,
+        savepoint: false,
+        completed_at_ms: NOW_MS,
+        duration_ms: 1,
+        uploaded_bytes: 1,
+        state_bytes: 1,
+        path: "p".into(),
+    });
+    let job: JobStatus = serde_json::from_value(json!({
+        "name": "orders", "state": state, "generation": 1, "term": 1, "recoveries": 0, "coordinator": {"pid": 1},
+        "workers": [], "checkpoint": checkpoint, "late_rows": 0, "bad_records": 0,
+    }))
+    .unwrap();
+    let said = Said { revision: revision.name.clone(), job, stages: Vec::new(), rescales: Vec::new() };
+    observed.answer = Answer::Said(Box::new(said));
+    observed
+}
+
+fn decision(observed: &Observed) -> Decision {
+    decide(observed, &admit(observed, ""), &mut control::Memory::default())
+}
+
+fn target(decision: &Decision) -> &Revision {
+    decision.target.as_ref().unwrap()
+}
+
+fn replicas(decision: &Decision, revision: &Revision) -> Option<u32> {
+    decision.replicas.get(&(revision.name.clone(), Role::Worker)).copied()
+}
+
+#[test]
+fn the_first_revision_is_not_checked() {
+    let first = decision(&observed("a", Vec::new()));
+    assert_eq!((first.phase, first.check.is_none(), target(&first).number), (Phase::Up, true, 1));
+    assert_eq!(target(&first).trial, Some(Trial::default()), "it has not been healthy, and nothing could come back");
+}
+
+#[test]
+fn another_revision_is_checked_while_the_old_one_runs_on() {
+    let old = revision("a", 1);
+    let seen = running(observed("b", vec![old.clone()]), &old, JobState::Running, Some(5));
+    let checking = decision(&seen);
+    let check = checking.check.as_ref().unwrap();
+    assert_eq!(check.pod, Some(format!("orders-check-{}", check.revision.name)));
+    assert_eq!((target(&checking).name.as_str(), checking.phase), (old.name.as_str(), Phase::Up));
+    assert_eq!((replicas(&checking, &old), checking.calls.len()), (Some(1), 0));
+    assert_eq!(checking.operation, Some((OperationKind::Redeploy, OperationStep::Checking)));
+    let written: Vec<_> = checking.revisions.iter().map(|revision| (revision.name.clone(), revision.number)).collect();
+    assert_eq!(written, [(check.revision.name.clone(), 0), (old.name.clone(), 1)]);
+    // Whatever keeps the check from its end, the old pods are as they were.
+    let new = Revision { number: 0, ..check.revision.clone() };
+    let unschedulable = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}]});
+    for (status, reason) in [
+        (json!({"phase": "Running"}), Reason::Checking),
+        (unschedulable, Reason::Unschedulable),
+        (ended(1, "StoreUnreachable"), Reason::StoreUnreachable),
+        (ended(137, "x"), Reason::CrashLoop),
+    ] {
+        let mut seen = running(observed("b", vec![old.clone(), new.clone()]), &old, JobState::Running, Some(5));
+        seen.pods.push(pod("check", &new, status));
+        let waiting = decision(&seen);
+        let check = waiting.check.as_ref().unwrap();
+        assert_eq!((check.pod.clone(), check.why().0), (None, reason));
+        assert_eq!((target(&waiting).name.as_str(), replicas(&waiting, &old)), (old.name.as_str(), Some(1)));
+        // What may come to another end begins again after a while, which has passed here.
+        assert_eq!(
+            waiting.checked.len(),
+            usize::from(reason == Reason::StoreUnreachable || reason == Reason::CrashLoop)
+        );
+    }
+    let mut refused = seen;
+    refused.check_refused =
+        Some((new.name.clone(), NOW_MS, Trouble::new(Reason::QuotaExceeded, None, "exceeded quota".into())));
+    let check = decision(&refused).check.unwrap();
+    assert_eq!((check.pod.is_some(), check.why().0), (true, Reason::QuotaExceeded));
+}
+
+#[test]
+fn only_what_has_passed_takes_over() {
+    let old = revision("a", 1);
+    let new = Revision { number: 0, ..revision("b", 0) };
+    let mut seen = running(observed("b", vec![old.clone(), new.clone()]), &old, JobState::Running, Some(5));
+    seen.pods.push(pod("check", &new, ended(0, "Valid")));
+    let passed = decision(&seen);
+    assert_eq!((target(&passed).name.as_str(), target(&passed).number), (new.name.as_str(), 2));
+    assert_eq!(target(&passed).trial, Some(Trial { replaces: Some(old.name.clone()), since_ms: None }));
+    assert!(matches!(passed.calls.as_slice(), [Call::Stop(StopRequest { savepoint: true, .. })]), "{:?}", passed.calls);
+    assert_eq!((passed.phase, replicas(&passed, &old)), (Phase::Redeploying, Some(1)));
+    assert!(passed.checked.is_empty(), "until it is written that it passed, the pod says so");
+    seen.revisions = vec![old.clone(), target(&passed).clone()];
+    assert_eq!(decision(&seen).checked.len(), 1);
+
+    seen.revisions = vec![old.clone(), new.clone()];
+    seen.pods = vec![pod("check", &new, ended(2, "StateMismatch"))];
+    let failed = decision(&seen);
+    let verdict = Some(Verdict::Rejected { reason: Reason::StateMismatch, message: "why".into() });
+    let written = failed.revisions.iter().find(|revision| revision.name == new.name).unwrap();
+    assert_eq!((&written.verdict, written.number), (&verdict, 0));
+    assert_eq!((target(&failed).name.as_str(), failed.calls.len(), failed.phase), (old.name.as_str(), 0, Phase::Up));
+    assert!(failed.check.is_none() && failed.checked.is_empty());
+    // It is not tried again, and its pod goes.
+    seen.revisions = vec![old.clone(), written.clone()];
+    let after = decision(&seen);
+    assert_eq!(
+        (target(&after).name.as_str(), after.check.is_none(), after.checked.len()),
+        (old.name.as_str(), true, 1)
+    );
+}
+
+/// What is seen of a revision on trial beside the one it replaced.
+fn on_trial(since_ms: i64, state: JobState, epoch: Option<u64>) -> (Observed, Revision, Revision) {
+    let old = revision("a", 1);
+    let trial = Trial { replaces: Some(old.name.clone()), since_ms: Some(since_ms) };
+    let new = Revision { trial: Some(trial), ..revision("b", 2) };
+    let seen = running(observed("b", vec![old.clone(), new.clone()]), &new, state, epoch);
+    (seen, old, new)
+}
+
+#[test]
+fn a_revision_is_good_with_its_first_checkpoint() {
+    let (seen, _, new) = on_trial(NOW_MS - TIMEOUT_MS, JobState::Running, Some(6));
+    let healthy = decision(&seen);
+    assert_eq!((target(&healthy).name.as_str(), &target(&healthy).trial), (new.name.as_str(), &None));
+    assert_eq!((healthy.phase, healthy.operation), (Phase::Up, None));
+    // It takes its time from when it has the place to itself, and not from anything before.
+    let (mut seen, _, new) = on_trial(0, JobState::Running, None);
+    seen.revisions[1].trial.as_mut().unwrap().since_ms = None;
+    let begun = decision(&seen);
+    assert_eq!(begun.operation, Some((OperationKind::Redeploy, OperationStep::WaitingForHealth)));
+    let written = begun.revisions.iter().find(|revision| revision.name == new.name).unwrap();
+    assert_eq!(written.trial.as_ref().unwrap().since_ms, Some(NOW_MS));
+}
+
+#[test]
+fn what_does_not_become_healthy_gives_way_without_a_trace() {
+    for (since_ms, state, said) in [
+        (NOW_MS - TIMEOUT_MS, JobState::Running, "had no checkpoint after 300 s"),
+        (NOW_MS - TIMEOUT_MS, JobState::Deploying, "had no checkpoint after 300 s"),
+        (NOW_MS - 1_000, JobState::Failed, "failed before its first checkpoint"),
+    ] {
+        let (seen, old, new) = on_trial(since_ms, state, None);
+        let back = decision(&seen);
+        assert_eq!((target(&back).name.as_str(), target(&back).number), (old.name.as_str(), 3));
+        assert_eq!((target(&back).is_good(), back.phase), (true, Phase::Redeploying));
+        let judged = back.revisions.iter().find(|revision| revision.name == new.name).unwrap();
+        let Some(Verdict::Rejected { reason: Reason::RolledBack, message }) = &judged.verdict else {
+            panic!("{judged:?}")
+        };
+        assert!(message.contains(said), "{message}");
+        assert_eq!(back.operation.map(|(kind, _)| kind), Some(OperationKind::Rollback));
+        // Its pods would take a checkpoint on their way.
+        let stops = back.calls.iter().any(|call| matches!(call, Call::Stop(StopRequest { savepoint: false, .. })));
+        assert_eq!((stops, back.calls.len()), (state != JobState::Failed, usize::from(state != JobState::Failed)));
+        // It is what the spec asks for, and stays where it is.
+        let mut seen = running(seen, &old, JobState::Running, None);
+        seen.revisions = back.revisions.clone();
+        seen.workloads.retain(|workload| workload.revision == old.name);
+        let after = decision(&seen);
+        assert_eq!((target(&after).name.as_str(), after.phase), (old.name.as_str(), Phase::Up));
+        assert!(after.check.is_none());
+    }
+    let (seen, _, new) = on_trial(NOW_MS - TIMEOUT_MS + 1, JobState::Running, None);
+    assert_eq!(target(&decision(&seen)).name, new.name, "there is time left");
+    let (mut seen, _, new) = on_trial(NOW_MS - TIMEOUT_MS, JobState::Running, None);
+    let mut job = seen.job.as_ref().clone();
+    job.spec.upgrade.rollback = Rollback::Never;
+    seen.job = Arc::new(job);
+    assert_eq!(target(&decision(&seen)).name, new.name);
+}
+
+#[test]
+fn a_revision_that_was_not_healthy_is_left_as_if_it_had_not_been() {
+    let (seen, old, new) = on_trial(NOW_MS, JobState::Running, None);
+    let third = Revision { number: 0, ..revision("c", 0) };
+    let mut other = observed("c", seen.revisions.clone());
+    (other.answer, other.workloads) = (seen.answer, seen.workloads);
+    other.revisions.push(third.clone());
+    other.pods.push(pod("check", &third, ended(0, "Valid")));
+    let passed = decision(&other);
+    assert_eq!(target(&passed).trial.as_ref().unwrap().replaces, Some(old.name));
+    assert!(
+        matches!(passed.calls.as_slice(), [Call::Stop(StopRequest { savepoint: false, .. })]),
+        "{:?}",
+        passed.calls
+    );
+    assert_ne!(target(&passed).name, new.name);
+}
