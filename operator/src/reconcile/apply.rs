@@ -318,7 +318,7 @@ impl Hand<'_> {
         let trouble = match self.api(&resource).create(&params, &object).await {
             Ok(_) => {
                 self.applied.written += 1;
-                self.memory.check_refused = None;
+                (self.memory.check_refused, self.memory.checking) = (None, None);
                 return Ok(());
             }
             Err(kube::Error::Api(status)) if status.code == 403 => diagnose::refusal(&status.message),

@@ -87,14 +87,13 @@ async fn a_spec_that_cannot_be_run_costs_nothing_and_a_good_one_takes_over() -> 
 async fn a_version_that_does_not_become_healthy_gives_way_to_the_one_before() -> Result<()> {
     let cluster = crate::cluster().await?;
     let job = Job::apply(&cluster, "1200").await?;
-    let first = job.wait_for("Ready", is_running).await?;
+    job.wait_for("Ready", is_running).await?;
     let (begun, _) = job.two_checkpoints().await?;
     let (_, good) = job.revision().await?;
 
-    // Its workers cannot begin, which no check of the spec finds.
-    let mut template = first.spec.worker.pod_template.clone().context("no template")?;
-    template["spec"]["containers"][0]["env"] = json!([{"name": "MILLSTREAM_GRACE_SECONDS", "value": "soon"}]);
-    job.patch(json!({"worker": {"podTemplate": template}, "upgrade": {"healthTimeout": "15s"}})).await?;
+    // No node takes its coordinator, which a check in the place of a worker cannot find.
+    let nowhere = json!({"podTemplate": {"spec": {"nodeSelector": {"disk": "none"}}}});
+    job.patch(json!({"coordinator": nowhere, "upgrade": {"healthTimeout": "15s"}})).await?;
     let other = job.wait_for("the other revision", |job| {
         let revision = job.status.as_ref().and_then(|status| status.revision.as_ref());
         revision.is_some_and(|revision| revision.name != good)
@@ -105,7 +104,10 @@ async fn a_version_that_does_not_become_healthy_gives_way_to_the_one_before() ->
     let status = back.status.clone().unwrap_or_default();
     assert_eq!(status.revision.map(|revision| revision.name), Some(good.clone()));
     let rejected = status.rejected.context("not rejected")?;
-    ensure!(rejected.reason == Reason::RolledBack && rejected.message.contains("after 15 s"), "{rejected:?}");
+    ensure!(
+        rejected.reason == Reason::RolledBack && rejected.message.contains("after 15 s: Unschedulable"),
+        "{rejected:?}"
+    );
     ensure!(is(&back, ConditionType::Accepted, "False", "RolledBack"), "{:?}", back.status);
     // It goes on exactly where it was, and the other is not tried again.
     let (after, _) = job.two_checkpoints().await?;

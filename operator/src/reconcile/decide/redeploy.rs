@@ -16,7 +16,7 @@ use super::{Decision, Phase, is_stuck};
 use crate::control::Plan;
 use crate::diagnose::{self, Trouble, rank};
 use crate::event::{Happened, News};
-use crate::name::Role;
+use crate::name::{CONTAINER, Role};
 use crate::reconcile::admit::{Admitted, Rejection, plan_of};
 use crate::reconcile::observe::Observed;
 use crate::revision::{self, Revision, Trial, Verdict};
@@ -179,8 +179,15 @@ fn checks(observed: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
     observed.pods.iter().filter(move |pod| diagnose::is_check(pod) && is_own(pod))
 }
 
-fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+/// Whether a check has come to an end: its exit code, if its process had one. The user's template may have other containers, which
+/// go on.
+fn ended(pod: &Pod) -> Option<Option<i32>> {
+    let status = pod.status.as_ref()?;
+    let mut containers = status.container_statuses.iter().flatten();
+    let own = containers.find(|container| container.name == CONTAINER);
+    let terminated = own.and_then(|own| own.state.as_ref()?.terminated.as_ref());
+    let is_over = status.phase.as_deref() == Some("Failed");
+    terminated.map(|terminated| Some(terminated.exit_code)).or(is_over.then_some(None))
 }
 
 fn outcome(observed: &Observed, wanted: &Revision) -> Outcome {
@@ -201,7 +208,7 @@ fn outcome(observed: &Observed, wanted: &Revision) -> Outcome {
             }
         };
     };
-    if phase(pod) == "Succeeded" {
+    if ended(pod) == Some(Some(0)) {
         return Outcome::Passed;
     }
     match diagnose::trouble(pod, observed.now_ms) {
@@ -223,9 +230,8 @@ fn useless(observed: &Observed, wanted: Option<&Revision>, decision: &Decision) 
         let revision = diagnose::revision(pod).unwrap_or_default();
         let checks_wanted = decision.check.as_ref().is_some_and(|check| check.revision.name == revision);
         if checks_wanted {
-            let ended = phase(pod) == "Failed";
             let at_ms = diagnose::trouble(pod, observed.now_ms).and_then(|trouble| trouble.at_ms);
-            return ended && at_ms.is_none_or(|at_ms| observed.now_ms - at_ms >= AGAIN_MS);
+            return ended(pod).is_some() && at_ms.is_none_or(|at_ms| observed.now_ms - at_ms >= AGAIN_MS);
         }
         // As long as the result is not known to be written, the pod is all there is of it.
         wanted.is_none_or(|wanted| wanted.name != revision) || is_written(revision)

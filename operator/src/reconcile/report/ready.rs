@@ -1,5 +1,5 @@
 //! Whether all tasks run, and if not, what of all that is wrong a person should hear first.
-use millstream_api::crd::{ConditionType, Observation, OperationKind, Reason, find};
+use millstream_api::crd::{ConditionType, Observation, OperationKind, OperationStep, Reason, find};
 use millstream_api::wire::{Blocked, JobState};
 
 use super::Facts;
@@ -21,7 +21,9 @@ pub fn is_settled(observed: &Observed, decision: &Decision) -> bool {
         let wanted = decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
         usize::try_from(wanted).is_ok_and(|wanted| wanted == ready)
     });
-    decision.phase == Phase::Up && running && sized && decision.operation.is_none()
+    // A pod that checks something says itself when it ends.
+    let waits = decision.operation.is_some_and(|(_, step)| step != OperationStep::Checking);
+    decision.phase == Phase::Up && running && sized && !waits
 }
 
 /// The condition.
