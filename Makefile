@@ -10,7 +10,7 @@ export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
 IMAGE ?= millstream.dev/millstream:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 MILLSTREAM := $(CARGO_TARGET_DIR)/debug/millstream
 
-.PHONY: help demo test e2e bench build image cluster-up cluster-down generate soak fmt setup checks flights
+.PHONY: help demo test e2e bench bench-operator build image cluster-up cluster-down generate soak fmt setup checks flights
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ cluster-down: ## End it
 bench: setup ## Nexmark throughput per CPU second, one JSON object per query
 	cargo build --release --bin millstream
 	$(CARGO_TARGET_DIR)/release/millstream bench nexmark --query q0,q1,q2,q3,q5,q8 --seconds 40 --parallelism 2 --state rocksdb --json
+
+bench-operator: setup ## The operator with a thousand jobs, on an API server of its own, as one JSON object
+	cargo build --release --bin millstream
+	@bash scripts/bench-operator.sh $(CARGO_TARGET_DIR)/release/millstream --jobs 1000 --json
 
 build: setup ## Build the millstream binary
 	cargo build --workspace

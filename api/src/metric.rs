@@ -47,6 +47,7 @@ const REASON: &[&str] = &["stream_job", "stage", "direction", "reason"];
 const NONE: &[&str] = &[];
 const OUTCOME: &[&str] = &["outcome"];
 const STEP: &[&str] = &["step"];
+const VERB: &[&str] = &["verb"];
 
 macro_rules! metrics {
     ($($constant:ident = $name:literal $kind:ident $unit:literal $labels:ident $role:ident: $help:literal;)*) => {
@@ -162,6 +163,8 @@ metrics! {
         "Objects written because they were not as they should be.";
     OPERATOR_STATUS_WRITES = "millstream_operator_status_writes_total" Counter "writes" NONE Operator:
         "Times a job's status was written.";
+    OPERATOR_REQUESTS = "millstream_operator_api_requests_total" Counter "requests" VERB Operator:
+        "Requests to the API server, by verb; lists count as get.";
     OPERATOR_JOBS = "millstream_operator_jobs" Gauge "jobs" NONE Operator:
         "Jobs the operator looks after.";
     OPERATOR_LEADER = "millstream_operator_leader" Gauge "bool" NONE Operator:

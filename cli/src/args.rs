@@ -7,7 +7,7 @@ mod bench;
 mod operator;
 mod rescale;
 
-pub use bench::{Preset, RescaleBenchArgs};
+pub use bench::{OperatorBenchArgs, Preset, RescaleBenchArgs};
 pub use operator::{LogFormat, OperatorArgs};
 pub use rescale::{Batching, RescaleArgs, Strategy};
 
@@ -180,6 +180,8 @@ pub enum BenchCommand {
     Nexmark(NexmarkArgs),
     /// What a rescale does to the latency of a job with state, on schedule, with worker processes and checkpoints on
     Rescale(RescaleBenchArgs),
+    /// The operator with many jobs, on the API server that KUBECONFIG names; it must have no nodes (make bench-operator starts one)
+    Operator(OperatorBenchArgs),
     /// Rows and bytes a second through a hash exchange between two processes
     Exchange {
         /// Rows to send

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures::stream::{BoxStream, SelectAll, StreamExt};
+use futures::stream::{BoxStream, SelectAll, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -21,6 +21,12 @@ use millstream_api::crd::{JOB_LABEL, StreamJob};
 use serde::de::DeserializeOwned;
 
 use crate::name::{Identity, MANAGER};
+
+mod index;
+mod pack;
+
+use index::{Index, Indexed};
+use pack::{pack, pack_revision, prune, prune_data, prune_pod, unpack, unpack_revision};
 
 /// Objects a page of a list has: a thousand jobs are read without one answer of megabytes.
 const PAGE: u32 = 250;
@@ -68,9 +74,9 @@ pub type Triggers = SelectAll<BoxStream<'static, Result<ReconcileRequest<StreamJ
 pub struct Cache {
     /// Jobs.
     pub jobs: Store<StreamJob>,
-    pods: Store<Pod>,
-    revisions: Store<ControllerRevision>,
-    objects: BTreeMap<Kind, Store<DynamicObject>>,
+    pods: Indexed<Pod>,
+    revisions: Indexed<ControllerRevision>,
+    objects: BTreeMap<Kind, Indexed<DynamicObject>>,
 }
 
 impl Debug for Cache {
@@ -96,10 +102,10 @@ impl Cache {
             triggers.push(trigger_with(events, |job| [ObjectRef::from_obj(&job)]).boxed());
             store
         };
-        let pods = reflect::<Pod>(typed(client, namespace), (), prune, &mut triggers);
-        let revisions = reflect::<ControllerRevision>(typed(client, namespace), (), prune, &mut triggers);
+        let pods = reflect::<Pod>(typed(client, namespace), (), prune_pod, &mut triggers);
+        let revisions = reflect::<ControllerRevision>(typed(client, namespace), (), pack_revision, &mut triggers);
         let objects = Kind::ALL.map(|kind| {
-            let light = if kind == Kind::ConfigMap { prune_data } else { prune };
+            let light = if kind == Kind::ConfigMap { prune_data } else { pack };
             (kind, reflect(dynamic(client, namespace, kind), kind.resource(), light, &mut triggers))
         });
         (Self { jobs, pods, revisions, objects: objects.into() }, triggers)
@@ -108,46 +114,36 @@ impl Cache {
     /// Waits until everything was read once. Errors only when the watches have ended, and the operator with them.
     pub async fn ready(&self) -> bool {
         let mut ready = self.jobs.wait_until_ready().await.is_ok();
-        ready &= self.pods.wait_until_ready().await.is_ok();
-        ready &= self.revisions.wait_until_ready().await.is_ok();
-        for store in self.objects.values() {
-            ready &= store.wait_until_ready().await.is_ok();
+        ready &= self.pods.store().wait_until_ready().await.is_ok();
+        ready &= self.revisions.store().wait_until_ready().await.is_ok();
+        for objects in self.objects.values() {
+            ready &= objects.store().wait_until_ready().await.is_ok();
         }
         ready
     }
 
     /// An object of the job by its name.
     pub fn object(&self, job: &Identity, kind: Kind, name: &str) -> Option<Arc<DynamicObject>> {
-        let key = ObjectRef::new_with(name, kind.resource()).within(&job.namespace);
-        self.objects.get(&kind)?.get(&key)
+        self.objects.get(&kind)?.get(&job.namespace, name).map(|packed| unpack(&packed))
     }
 
     /// All objects of a kind that the job has.
     pub fn objects(&self, job: &Identity, kind: Kind) -> Vec<Arc<DynamicObject>> {
-        let of_job = |object: &DynamicObject| belongs(object, job);
-        self.objects.get(&kind).map(|store| store.state_filter(of_job)).unwrap_or_default()
+        let packed = self.objects.get(&kind).map(|objects| objects.of(job)).unwrap_or_default();
+        packed.iter().map(|packed| unpack(packed)).collect()
     }
 
     /// Its pods, by name.
     pub fn pods(&self, job: &Identity) -> Vec<Arc<Pod>> {
-        let mut pods = self.pods.state_filter(|pod| belongs(pod, job));
-        pods.sort_by_key(|pod| pod.name_any());
-        pods
+        self.pods.of(job)
     }
 
     /// Its revisions. Those of another job that had the name before are not among them.
     pub fn revisions(&self, job: &Identity) -> Vec<Arc<ControllerRevision>> {
-        let owned = |object: &ControllerRevision| {
-            belongs(object, job) && object.owner_references().iter().any(|owner| owner.uid == job.uid)
-        };
-        self.revisions.state_filter(owned)
+        let mut revisions = self.revisions.of(job);
+        revisions.retain(|object| object.owner_references().iter().any(|owner| owner.uid == job.uid));
+        revisions.iter().map(|packed| unpack_revision(packed)).collect()
     }
-}
-
-fn belongs<K: Resource>(object: &K, job: &Identity) -> bool {
-    let meta = object.meta();
-    meta.namespace.as_deref() == Some(&job.namespace)
-        && meta.labels.as_ref().and_then(|labels| labels.get(JOB_LABEL)) == Some(&job.name)
 }
 
 fn typed<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -168,17 +164,18 @@ fn dynamic(client: &Client, namespace: Option<&str>, kind: Kind) -> Api<DynamicO
 }
 
 /// Watches what the operator made itself.
-fn reflect<K>(api: Api<K>, kind: K::DynamicType, light: fn(&mut K), triggers: &mut Triggers) -> Store<K>
+fn reflect<K>(api: Api<K>, kind: K::DynamicType, light: fn(&mut K), triggers: &mut Triggers) -> Indexed<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin + 'static,
 {
     let ours = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}")).page_size(PAGE);
-    let writer = Writer::new(kind);
-    let store = writer.as_reader();
-    let events = watcher(api, ours).default_backoff().modify(light).reflect(writer).touched_objects();
+    let (writer, index) = (Writer::new(kind.clone()), Index::default());
+    let indexed = Indexed::new(writer.as_reader(), kind, index.clone());
+    let events = watcher(api, ours).default_backoff().modify(light).reflect(writer);
+    let events = events.inspect_ok(move |event| index.note(event)).touched_objects();
     triggers.push(trigger_with(events, |object: K| job_of(&object)).boxed());
-    store
+    indexed
 }
 
 /// The job that an object is labelled with.
@@ -186,17 +183,6 @@ fn job_of<K: Resource>(object: &K) -> Option<ObjectRef<StreamJob>> {
     let meta = object.meta();
     let name = meta.labels.as_ref()?.get(JOB_LABEL)?;
     Some(ObjectRef::new(name).within(meta.namespace.as_deref()?))
-}
-
-/// Half of what an object weighs, and nothing anyone here reads.
-fn prune<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
-}
-
-/// Job files never change: that they are there is all that counts.
-fn prune_data(map: &mut DynamicObject) {
-    prune(map);
-    map.data = serde_json::Value::Null;
 }
 
 /// What is wanted of a job. Its status is not part of it.

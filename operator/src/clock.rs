@@ -8,6 +8,12 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Milliseconds since some fixed moment. Nobody sets this clock, and it goes on while the machine sleeps: what is over by it is over.
+pub fn steady_ms() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
 /// Waits for a back-off. Whoever waits for an event waits for that event.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub async fn back_off(delay: Duration) {

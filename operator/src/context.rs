@@ -88,6 +88,8 @@ pub struct Written {
 /// What is remembered of a job.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// Whether its spec keeps the rules.
+    pub checked: crate::reconcile::check::Checked,
     /// The control loop's.
     pub control: control::Memory,
     /// Its credentials, and when they were read.

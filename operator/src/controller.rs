@@ -16,8 +16,9 @@ use crate::lease::Claim;
 use crate::metrics::Metrics;
 use crate::reconcile::{self, reconcile};
 
-/// Jobs looked after at a time. Most of a turn is waiting for answers.
-const CONCURRENCY: u16 = 16;
+/// Jobs looked after at a time. Most of a turn is waiting for answers, for seconds where a coordinator gives none: those of a node
+/// that is gone must not keep all others waiting.
+const CONCURRENCY: u16 = 64;
 
 /// What a controller is given.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
-use crate::clock::{back_off, now_ms};
+use crate::clock::{back_off, now_ms, steady_ms};
 
 /// How long a claim lasts without renewal.
 pub const DURATION: Duration = Duration::from_secs(15);
@@ -44,11 +44,11 @@ impl Claim {
 
     /// Whether this process may act now.
     pub fn holds(&self) -> bool {
-        self.holds_at(now_ms())
+        self.holds_at(steady_ms())
     }
 
-    fn holds_at(&self, now_ms: i64) -> bool {
-        self.0.borrow().is_some_and(|until_ms| now_ms < until_ms)
+    fn holds_at(&self, steady_ms: i64) -> bool {
+        self.0.borrow().is_some_and(|until_ms| steady_ms < until_ms)
     }
 
     /// Waits until it may act, or the election has ended.
@@ -69,23 +69,40 @@ enum Step {
     Wait,
 }
 
-/// The last state of the lease as it was seen, with the time on *our* clock: clocks of others are not compared with ours.
+/// The last state of the lease as it was seen, with the time on *our* clock: clocks of others are not compared with ours, and ours
+/// is one that nobody sets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Seen {
     resource_version: Option<String>,
+    /// Whose it was.
+    owner: String,
+    /// How long that holds without renewal.
+    duration_s: i64,
     since_ms: i64,
 }
 
 fn step(lease: Option<&Lease>, holder: &str, seen: &mut Seen, now_ms: i64) -> Step {
-    let Some(lease) = lease else { return Step::Create };
-    if seen.resource_version != lease.metadata.resource_version {
-        *seen = Seen { resource_version: lease.metadata.resource_version.clone(), since_ms: now_ms };
+    if let Some(lease) = lease.filter(|lease| seen.resource_version != lease.metadata.resource_version) {
+        *seen = see(lease, now_ms);
     }
+    let lapsed = now_ms - seen.since_ms >= seen.duration_s.saturating_mul(1000);
+    let is_free = seen.owner.is_empty() || seen.owner == holder || lapsed;
+    match lease {
+        Some(_) if is_free => Step::Take,
+        None if is_free => Step::Create,
+        // Somebody's claim holds, also where somebody else has removed the lease: whoever holds it makes it again.
+        _ => Step::Wait,
+    }
+}
+
+fn see(lease: &Lease, now_ms: i64) -> Seen {
     let spec = lease.spec.clone().unwrap_or_default();
-    let owner = spec.holder_identity.unwrap_or_default();
-    let duration = spec.lease_duration_seconds.map_or(DURATION.as_secs(), |s| u64::try_from(s).unwrap_or_default());
-    let lapsed = now_ms - seen.since_ms >= i64::try_from(duration).unwrap_or(i64::MAX / 1000) * 1000;
-    if owner.is_empty() || owner == holder || lapsed { Step::Take } else { Step::Wait }
+    Seen {
+        resource_version: lease.metadata.resource_version.clone(),
+        owner: spec.holder_identity.unwrap_or_default(),
+        duration_s: spec.lease_duration_seconds.map_or(DURATION.as_secs() as i64, i64::from),
+        since_ms: now_ms,
+    }
 }
 
 /// The lease as `holder` wants it.
@@ -140,7 +157,7 @@ impl Election {
                 Err(_) => tracing::warn!(lease = %self.candidate.name, "no answer about the lease"),
             }
             let held = *self.claim.borrow();
-            if held.is_some_and(|until_ms| now_ms() >= until_ms) {
+            if held.is_some_and(|until_ms| steady_ms() >= until_ms) {
                 tracing::error!(lease = %self.candidate.name, "the lease is lost");
                 return;
             }
@@ -155,21 +172,22 @@ impl Election {
     /// Looks at the lease once and takes or renews it, if it is to be had.
     async fn turn(&mut self) -> Result<(), kube::Error> {
         let lease = self.api.get_opt(&self.candidate.name).await?;
-        let now = now_ms();
+        let now = steady_ms();
         let written = match step(lease.as_ref(), &self.candidate.holder, &mut self.seen, now) {
             Step::Wait => {
                 self.lose(lease.as_ref());
                 return Ok(());
             }
-            Step::Create => self.api.create(&PostParams::default(), &taken(None, &self.candidate, now)).await,
+            // What people read is on their clocks.
+            Step::Create => self.api.create(&PostParams::default(), &taken(None, &self.candidate, now_ms())).await,
             Step::Take => {
-                let wanted = taken(lease.as_ref(), &self.candidate, now);
+                let wanted = taken(lease.as_ref(), &self.candidate, now_ms());
                 self.api.replace(&self.candidate.name, &PostParams::default(), &wanted).await
             }
         };
         match written {
             Ok(written) => {
-                self.seen = Seen { resource_version: written.metadata.resource_version, since_ms: now };
+                self.seen = see(&written, now);
                 if self.claim.borrow().is_none() {
                     tracing::info!(holder = %self.candidate.holder, lease = %self.candidate.name, "took the lease");
                 }
@@ -195,7 +213,7 @@ impl Election {
 
     /// Gives the lease back, so that the next operator need not wait. Only if it is still ours.
     async fn release(self) {
-        if !self.claim.borrow().is_some_and(|until_ms| now_ms() < until_ms) {
+        if !self.claim.borrow().is_some_and(|until_ms| steady_ms() < until_ms) {
             return;
         }
         self.claim.send_replace(Some(i64::MIN));

@@ -20,6 +20,7 @@ pub mod name;
 pub mod platform;
 pub mod random;
 pub mod reconcile;
+mod request;
 pub mod resource;
 pub mod revision;
 pub mod run;

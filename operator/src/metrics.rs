@@ -40,6 +40,7 @@ pub struct Metrics {
     failures: CounterVec,
     applied: CounterVec,
     status_writes: CounterVec,
+    requests: CounterVec,
     jobs: GaugeVec,
     leader: GaugeVec,
 }
@@ -64,6 +65,7 @@ impl Metrics {
             failures: counter(&metric::OPERATOR_FAILURES)?,
             applied: counter(&metric::OPERATOR_APPLIED)?,
             status_writes: counter(&metric::OPERATOR_STATUS_WRITES)?,
+            requests: counter(&metric::OPERATOR_REQUESTS)?,
             jobs: gauge(&metric::OPERATOR_JOBS)?,
             leader: gauge(&metric::OPERATOR_LEADER)?,
             registry,
@@ -98,6 +100,11 @@ impl Metrics {
     /// A status was written.
     pub fn status_written(&self) {
         self.status_writes.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// The API server is asked for something.
+    pub fn requested(&self, verb: &'static str) {
+        self.requests.with_label_values(&[verb]).inc();
     }
 
     /// Number of jobs there are.

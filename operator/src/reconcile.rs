@@ -19,6 +19,7 @@ use crate::name::STATUS_MANAGER;
 pub mod admit;
 pub mod apply;
 pub mod build;
+pub mod check;
 pub mod decide;
 pub mod observe;
 pub mod report;
@@ -173,7 +174,8 @@ async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Actio
         return Ok((Outcome::Refused, Action::requeue(IDLE)));
     }
     let observed = observe::observe(context, job, &mut memory).await?;
-    let admitted = admit::admit(&observed, &context.settings.default_image);
+    let checked = check::check(job, &mut memory.checked);
+    let admitted = admit::admit(&observed, checked, &context.settings.default_image);
     let decision = decide::decide(&observed, &admitted, &mut memory.control);
     let desired = build::build(&observed, &decision)?;
     let applied = apply::apply(context, &observed, &decision, desired, &mut memory).await?;

@@ -14,6 +14,7 @@ use crate::controller::{self, Parts};
 use crate::event::Events;
 use crate::lease::{Candidate, Claim, Election};
 use crate::metrics::Metrics;
+use crate::request;
 
 /// How often a missing resource is looked for.
 const MISSING: std::time::Duration = std::time::Duration::from_secs(5);
@@ -73,6 +74,7 @@ pub async fn run(client: Client, options: Options, stop: watch::Receiver<bool>) 
     let bound = TcpListener::bind(addresses.as_slice()).await;
     let listener = bound.map_err(|source| Error::Listen { addresses, source })?;
     let metrics = Metrics::new().map_err(Error::Metrics)?;
+    let client = request::counted(client, metrics.clone());
     let readiness = Readiness::default();
     // Everything inside ends when either the process is told to, or the lease is lost.
     let (end, ending) = watch::channel(false);

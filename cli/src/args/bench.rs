@@ -62,3 +62,23 @@ pub enum Preset {
     Megaphone,
     Flink,
 }
+
+/// Options of `millstream bench operator`.
+#[derive(Args)]
+pub struct OperatorBenchArgs {
+    /// Jobs, all created at once
+    #[arg(long, default_value_t = 1000)]
+    pub jobs: u32,
+    /// How long the operator is watched once all jobs run
+    #[arg(long, default_value_t = 120)]
+    pub seconds: u64,
+    /// How long it is left alone before that: what it writes about a job's beginning is written by then
+    #[arg(long, default_value_t = 40)]
+    pub quiet: u64,
+    /// Changes of a job each, whose way to the job's status is timed
+    #[arg(long, default_value_t = 300)]
+    pub changes: u32,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+}

@@ -72,8 +72,12 @@ fn a_lease_is_taken_when_it_is_free_ours_or_not_renewed_for_its_duration_on_our_
     assert_eq!(step(Some(&lease), "a", &mut seen, 65_000), Step::Take);
     lease.metadata.resource_version = Some("2".into());
     assert_eq!(step(Some(&lease), "a", &mut seen, 65_000), Step::Wait, "it was renewed");
+    assert_eq!(step(None, "a", &mut seen, 79_999), Step::Wait, "somebody removed it, and its holder acts still");
+    assert_eq!(step(None, "a", &mut seen.clone(), 80_000), Step::Create);
+    lease.metadata.resource_version = Some("3".into());
     lease.spec.as_mut().unwrap().holder_identity = None;
     assert_eq!(step(Some(&lease), "a", &mut seen, 65_000), Step::Take, "it was given back");
+    assert_eq!(step(None, "a", &mut seen, 65_000), Step::Create);
 }
 
 #[test]
@@ -96,9 +100,8 @@ async fn of_two_that_saw_the_same_lease_one_wins() {
     let lease = taken(None, &candidate("gone"), now_ms());
     a.api.create(&PostParams::default(), &lease).await.unwrap();
     // Both have watched the holder be silent for too long.
-    let version = server.lease().unwrap().metadata.resource_version;
-    a.seen = Seen { resource_version: version.clone(), since_ms: 0 };
-    b.seen = Seen { resource_version: version, since_ms: 0 };
+    let long_ago = steady_ms() - 15_000;
+    (a.seen, b.seen) = (see(&server.lease().unwrap(), long_ago), see(&server.lease().unwrap(), long_ago));
     let stale = server.lease();
     a.turn().await.unwrap();
     assert!(claim_a.holds());
@@ -118,7 +121,7 @@ async fn a_holder_that_was_paused_stops_acting_when_another_took_over() {
     a.turn().await.unwrap();
     let until_ms = (*a.claim.borrow()).unwrap();
     assert!(claim.holds_at(until_ms - 1) && !claim.holds_at(until_ms), "without renewal it ends by itself");
-    assert!(until_ms < now_ms() + 15_000, "and does so before others begin");
+    assert!(until_ms < steady_ms() + 15_000, "and does so before others begin");
     let other = taken(server.lease().as_ref(), &candidate("b"), now_ms());
     a.api.replace("millstream-operator", &PostParams::default(), &other).await.unwrap();
     a.turn().await.unwrap();

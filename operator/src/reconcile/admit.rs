@@ -1,5 +1,5 @@
 //! Whether a spec can be run, as far as the operator can tell without parsing SQL. Pure.
-use millstream_api::crd::{RESTART_ANNOTATION, Reason, check};
+use millstream_api::crd::{RESTART_ANNOTATION, Reason};
 use millstream_api::job::{self, DeletionPolicy, Settings, StartMode};
 
 use super::observe::{Observed, SqlText};
@@ -30,10 +30,14 @@ impl Rejection {
     }
 }
 
-/// Judges the spec of a job.
-pub fn admit(observed: &Observed, default_image: &str) -> Result<Admitted, Rejection> {
+/// Judges the spec of a job that keeps the rules of the resource, or does not.
+pub fn admit(
+    observed: &Observed,
+    checked: Result<Settings, Rejection>,
+    default_image: &str,
+) -> Result<Admitted, Rejection> {
+    let settings = checked?;
     let file = job::StreamJob::from(observed.job.as_ref());
-    let settings = check(&file).map_err(|invalid| Rejection::new(Reason::InvalidSpec, invalid.to_string()))?;
     let spec = &file.spec;
     if spec.store.is_none() {
         let message = "spec.store: pods come and go, so checkpoints need a place that stays; give a uri or a claimName";

@@ -284,14 +284,16 @@ async fn ask(
         Some(client) => client,
         None => return Ok(Answer::Absent),
     };
-    let (status, stages, rescales) = tokio::join!(client.job(), client.stages(), client.rescales());
+    // One after the other: a connection is kept for each job, and a second one would be made, with all of TLS, for each question.
+    let said = async { Ok((client.job().await?, client.stages().await?, client.rescales().await?)) }.await;
     let revision = diagnose::revision(pod).unwrap_or_default().to_owned();
-    Ok(match (status, stages, rescales) {
-        (Ok(job), Ok(stages), Ok(rescales)) => {
+    Ok(match said {
+        Ok((job, stages, rescales)) => {
             memory.silent_since_ms = None;
             Answer::Said(Box::new(Said { revision, job, stages, rescales }))
         }
-        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+        Err(error) => {
+            let error: crate::client::Error = error;
             tracing::debug!(%error, "the coordinator does not answer");
             let since_ms = *memory.silent_since_ms.get_or_insert(now_ms);
             // The next try reads the credentials again: the token may be another one.

@@ -12,12 +12,22 @@ use millstream_tests::process::until;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+#[path = "operator/bench.rs"]
+mod bench;
 #[path = "operator/chart.rs"]
 mod chart;
+#[path = "operator/install.rs"]
+mod install;
 #[path = "operator/killed.rs"]
 mod killed;
 #[path = "operator/life.rs"]
 mod life;
+#[path = "operator/manual.rs"]
+mod manual;
+#[path = "operator/renewal.rs"]
+mod renewal;
+#[path = "operator/replicas.rs"]
+mod replicas;
 #[path = "operator/revision.rs"]
 mod revision;
 

@@ -32,6 +32,10 @@ const RESERVED: [(&str, &str, &str); 9] = [
     ("delete", "", "configmaps"),
 ];
 
+/// Policies for the operator and the jobs of one namespace.
+pub const NETWORK: &str = "networkPolicy.enabled=true,networkPolicy.jobNamespaces={default},\
+                       networkPolicy.adminFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring";
+
 /// Verb, group and resource.
 type Right = (String, String, String);
 
@@ -43,9 +47,13 @@ async fn what_is_rendered_from_the_chart_is_up_to_date_and_the_same_by_helm_3_an
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/manifests.sh");
     let checked = Command::new("bash").args([script, "--check"]).output()?;
     ensure!(checked.status.success(), "{}{}", from(&checked.stdout), from(&checked.stderr));
-    for values in
-        [&[][..], &["--set", "watchNamespaces={a,b}"], &["--set", "rbac.create=false,crds.keep=false,replicas=2"]]
-    {
+    for values in [
+        &[][..],
+        &["--set", "watchNamespaces={a,b}"],
+        &["--set", "rbac.create=false,crds.keep=false,replicas=2"],
+        &["--set", NETWORK],
+        &["--set", "metrics.podMonitor.enabled=true,metrics.podMonitor.labels.release=p,watchNamespaces={a}"],
+    ] {
         let args = [&["template", "other", CHART, "--namespace", "elsewhere"], values].concat();
         let by_three = Command::new(place.server.programs()?.join("helm3")).args(&args).output()?;
         ensure!(by_three.status.success(), "{}", from(&by_three.stderr));
@@ -56,6 +64,9 @@ async fn what_is_rendered_from_the_chart_is_up_to_date_and_the_same_by_helm_3_an
         ("replica=1", "'replica' not allowed"),
         ("image.pullPolicy=Sometimes", "'/image/pullPolicy': value must be one of"),
         ("logging.format=xml", "'/logging/format': value must be one of"),
+        ("networkPolicy.jobNamespaces={A}", "'/networkPolicy/jobNamespaces/0': 'A' does not match pattern"),
+        ("networkPolicy.adminFrom={a}", "'/networkPolicy/adminFrom/0': got string, want object"),
+        ("metrics.podMonitor.interval=often", "'/metrics/podMonitor/interval': 'often' does not match pattern"),
         ("watchNamespaces={A}", "'/watchNamespaces/0': 'A' does not match pattern"),
     ] {
         let refused = helm(&["template", "other", CHART, "--set", value])?;
