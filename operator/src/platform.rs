@@ -6,6 +6,7 @@ use millstream_api::wire::{JobStatus, RescaleRequest, RescaleStatus, StageStatus
 use crate::client;
 
 pub mod local;
+pub mod number;
 pub mod process;
 
 /// What can be seen of a job at one moment.
@@ -17,8 +18,10 @@ pub struct Observed {
     pub stages: Vec<StageStatus>,
     /// Its rescales, newest first.
     pub rescales: Vec<RescaleStatus>,
-    /// Workers the platform is told to run.
+    /// Workers the platform is told to run, without those that are lost.
     pub workers_desired: u32,
+    /// How they are numbered.
+    pub numbers: number::Numbers,
     /// The coordinator has ended without an error and will not be started again: the job is over.
     pub coordinator_done: bool,
 }

@@ -294,9 +294,17 @@ impl ConditionType {
             ],
             Self::Rescaling => &[Settled, WaitingForPods, Unschedulable, Moving, RescaleFailed],
             Self::CheckpointsHealthy => &[Committed, NoCheckpoint, CheckpointFailed, StoreUnreachable],
-            Self::AutoscalingActive => {
-                &[Deciding, WriteIgnored, AtMaximum, Advising, WarmUp, NoInformation, Suspended, Disabled]
-            }
+            Self::AutoscalingActive => &[
+                Deciding,
+                WriteIgnored,
+                AtMaximum,
+                Unschedulable,
+                Advising,
+                WarmUp,
+                NoInformation,
+                Suspended,
+                Disabled,
+            ],
             Self::Completed => &[Completed, Running, SavepointTaken, SavepointPending, SavepointFailed],
         }
     }

@@ -33,7 +33,7 @@ pub enum Batching {
     Batched,
 }
 
-/// Asks for other parallelisms, or other owners at the same parallelism.
+/// Asks for other parallelisms, or other owners or workers at the same parallelism.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RescaleRequest {
     /// Stage name -> tasks. Stages that are not named stay as they are.
@@ -52,6 +52,9 @@ pub struct RescaleRequest {
     /// Stages whose key groups are to be spread by the load measured, at the same parallelism.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rebalance: Vec<String>,
+    /// Workers that are to host nothing any more, by name: as many tasks begin on others, and take over what theirs own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vacate: Vec<String>,
     /// How many key groups move at a time; of the strategy `incremental` only.
     #[serde(default)]
     pub batch: Batching,

@@ -62,6 +62,7 @@ fn request(args: &RescaleArgs, generation: Generation) -> Result<RescaleRequest>
         expect: Some(Expect::at(generation)),
         tables: args.table.as_deref().map(read_tables).transpose()?.unwrap_or_default(),
         rebalance: args.rebalance.clone(),
+        vacate: Vec::new(),
         batch,
         dry_run: false,
     })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use millstream_api::id::{Epoch, Generation};
 
 use super::probation::Probation;
+use super::scarce::{GivenUp, Scarce};
 use crate::autoscale::{History, Recommendation, Sample, Window};
 
 /// State of the control loop.
@@ -31,6 +32,10 @@ pub struct Memory {
     pub(super) refused_at_ms: Option<i64>,
     /// How long the last rescale stopped the job.
     pub(super) restart_ms: Option<i64>,
+    /// Workers that did not come.
+    pub(super) scarce: Scarce,
+    /// What keeps workers from coming, as the platform said last.
+    scarcity: Option<String>,
 }
 
 /// Parallelisms that wait for workers.
@@ -69,6 +74,21 @@ impl Memory {
     /// Whether a rescale was asked for that has not ended.
     pub fn is_rescaling(&self) -> bool {
         self.rescaling.is_some()
+    }
+
+    /// Workers that were wanted, did not come in time, and are asked for again later.
+    pub fn given_up(&self) -> Option<&GivenUp> {
+        self.scarce.given_up()
+    }
+
+    /// What keeps workers from coming, as long as some are waited for or given up.
+    pub fn scarcity(&self) -> Option<&str> {
+        self.scarcity.as_deref().filter(|_| self.pending.is_some() || self.given_up().is_some())
+    }
+
+    /// Called by the shell when the platform says why workers do not come.
+    pub fn lacks(&mut self, why: String) {
+        self.scarcity = Some(why);
     }
 
     /// What the autoscaler said last, whether it led to something or not.

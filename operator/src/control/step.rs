@@ -5,13 +5,13 @@ use millstream_api::wire::{
     Expect, JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus, WorkerStatus,
 };
 
+use super::crew::{registered, trailing, vacate};
 use super::memory::{Memory, Pending};
 use super::plan::{Mode, Plan};
 use super::report::{Event, JobSample, Report, StageSample};
 use crate::autoscale::estimate::estimate;
 use crate::autoscale::window::Span;
 use crate::autoscale::{Policy, Sample, recommend};
-use crate::name::ordinal;
 use crate::platform::Observed;
 
 /// How long a rescale may keep the loop from deciding anew.
@@ -59,6 +59,7 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
     if job.state.is_final() {
         return actions;
     }
+    memory.scarce.look(plan.targets.as_ref(), now_ms);
     if memory.rescaling.is_some_and(|(generation, since_ms)| {
         (job.generation > generation && job.state == JobState::Running) || now_ms - since_ms > RESCALE_TIMEOUT_MS
     }) {
@@ -126,6 +127,7 @@ fn decide(plan: &Plan, memory: &mut Memory, (job, seen): (&JobStatus, &JobSample
         decisions = memory.history.decide(&said, job.generation, &policy);
         decisions.retain(|decision| !memory.probation.forbids(&decision.stage, decision.to));
     }
+    decisions.retain(|decision| memory.scarce.allows(plan.workers(decision.to), seen.workers_desired));
     memory.said = Some(said);
     if plan.mode == Mode::Auto && !decisions.is_empty() {
         let (moved, changed): (Vec<_>, Vec<_>) = decisions.iter().partition(|decision| decision.from == decision.to);
@@ -151,7 +153,8 @@ fn aim(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory, n
         (tasks(stage) != target).then(|| (stage.name.clone(), target))
     });
     let stages: BTreeMap<String, u32> = stages.collect();
-    if !stages.is_empty() {
+    let workers = stages.values().max().map_or(0, |widest| plan.workers(*widest));
+    if !stages.is_empty() && memory.scarce.allows(workers, observed.workers_desired) {
         memory.pending = Some(Pending { stages, rebalance: Vec::new(), generation: job.generation, since_ms: now_ms });
     }
 }
@@ -161,69 +164,81 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
     let hosted = observed.stages.iter().map(tasks).max();
     let desired = observed.workers_desired;
     // Released workers are given nothing any more: they go before anything else is done.
+    let crew = (job, &observed.numbers);
     let released = |worker: &WorkerStatus| worker.released && worker.tasks.is_empty();
-    let kept = trailing(job, desired, released);
+    let kept = trailing(crew, desired, |worker| worker.is_some_and(released));
     if kept < desired {
         return vec![Action::EnsureWorkers(kept)];
     }
-    if let Some(pending) = memory.pending.clone() {
-        if job.generation != pending.generation || now_ms - pending.since_ms > plan.workers_timeout_ms {
-            // Another task set, or no workers to be had: the decision is void.
-            memory.pending = None;
-        } else {
-            let kept = observed.stages.iter().filter(|stage| !pending.stages.contains_key(&stage.name)).map(tasks);
-            let widest = kept.chain(pending.stages.values().copied()).max().unwrap_or(1);
-            let needed = plan.workers(widest);
-            if desired < needed {
-                return vec![Action::EnsureWorkers(needed)];
-            }
-            if job.state == JobState::Running && registered(job) >= needed {
-                memory.pending = None;
-                memory.rescaling = Some((job.generation, now_ms));
-                return vec![Action::Rescale(RescaleRequest {
-                    stages: pending.stages,
-                    // A restart cannot; it would spread them evenly.
-                    strategy: if pending.rebalance.is_empty() { plan.strategy } else { RescaleStrategy::Incremental },
-                    rebalance: pending.rebalance,
-                    expect: Some(Expect::at(job.generation)),
-                    ..RescaleRequest::default()
-                })];
-            }
-            return Vec::new();
-        }
+    if let Some(pending) = memory.pending.clone()
+        && let Some(actions) = pursue((observed, job), plan, pending, memory, now_ms)
+    {
+        return actions;
     }
     // Before the first deployment there are no tasks to count.
     let needed = hosted.filter(|hosted| *hosted > 0).map_or(plan.initial_workers(), |hosted| plan.workers(hosted));
     if desired < needed {
         return vec![Action::EnsureWorkers(needed)];
     }
-    let settled = job.state == JobState::Running
-        && memory.rescaling.is_none()
-        && hosted.is_some_and(|hosted| hosted > 0)
-        && now_ms - memory.window.started_at_ms() >= SETTLED_MS;
-    let keep = if settled { trailing(job, desired, |worker| worker.tasks.is_empty()).max(needed) } else { desired };
-    if keep < desired { vec![Action::EnsureWorkers(keep)] } else { Vec::new() }
+    let runs = job.state == JobState::Running && hosted.is_some_and(|hosted| hosted > 0);
+    let settled = runs && memory.rescaling.is_none() && now_ms - memory.window.started_at_ms() >= SETTLED_MS;
+    // A worker that is not registered may be about to be given tasks, unless it was waited for long enough.
+    let given_up = runs && memory.scarce.given_up().is_some();
+    let is_empty = |worker: Option<&WorkerStatus>| worker.map_or(given_up, |worker| settled && worker.tasks.is_empty());
+    let keep = if settled || given_up { trailing(crew, desired, is_empty).max(needed) } else { desired };
+    if keep < desired {
+        return vec![Action::EnsureWorkers(keep)];
+    }
+    let refused = memory.refused_at_ms.is_some_and(|at_ms| now_ms - at_ms < REFUSED_MS);
+    let vacate = Some(()).filter(|()| settled && !refused).and_then(|()| vacate(crew, needed, desired));
+    if vacate.is_some() {
+        memory.rescaling = Some((job.generation, now_ms));
+    }
+    vacate.into_iter().map(Action::Rescale).collect()
 }
 
-/// Workers that can be given tasks.
-fn registered(job: &JobStatus) -> u32 {
-    let usable = job.workers.iter().filter(|worker| !worker.draining && !worker.released).count();
-    u32::try_from(usable).unwrap_or(u32::MAX)
+/// Brings about what was decided; `None` if that is void.
+fn pursue(
+    (observed, job): (&Observed, &JobStatus),
+    plan: &Plan,
+    pending: Pending,
+    memory: &mut Memory,
+    now_ms: i64,
+) -> Option<Vec<Action>> {
+    let kept = observed.stages.iter().filter(|stage| !pending.stages.contains_key(&stage.name)).map(tasks);
+    let widest = kept.chain(pending.stages.values().copied()).max().unwrap_or(1);
+    let needed = plan.workers(widest);
+    let are_there = registered(job) >= needed;
+    let is_over = now_ms - pending.since_ms > plan.workers_timeout_ms;
+    if job.generation != pending.generation || is_over {
+        // Another task set, or no workers to be had.
+        memory.pending = None;
+        if is_over && !are_there {
+            memory.scarce.give_up(needed, plan.targets.as_ref(), now_ms);
+        }
+        return None;
+    }
+    if observed.workers_desired < needed {
+        return Some(vec![Action::EnsureWorkers(needed)]);
+    }
+    if job.state != JobState::Running || !are_there {
+        return Some(Vec::new());
+    }
+    memory.pending = None;
+    memory.scarce.came();
+    memory.rescaling = Some((job.generation, now_ms));
+    Some(vec![Action::Rescale(RescaleRequest {
+        stages: pending.stages,
+        // A restart cannot; it would spread them evenly.
+        strategy: if pending.rebalance.is_empty() { plan.strategy } else { RescaleStrategy::Incremental },
+        rebalance: pending.rebalance,
+        expect: Some(Expect::at(job.generation)),
+        ..RescaleRequest::default()
+    })])
 }
 
 fn tasks(stage: &StageStatus) -> u32 {
     u32::try_from(stage.tasks.len()).unwrap_or(u32::MAX)
-}
-
-/// The least number such that all workers from it up to `desired` are registered and `may_go`. A worker that is not registered
-/// may be about to be given tasks.
-fn trailing(job: &JobStatus, desired: u32, may_go: impl Fn(&WorkerStatus) -> bool) -> u32 {
-    let goes = |n: u32| job.workers.iter().any(|worker| ordinal(&worker.id) == Some(n) && may_go(worker));
-    let mut keep = desired;
-    while keep > 0 && goes(keep - 1) {
-        keep -= 1;
-    }
-    keep
 }
 
 fn measure(observed: &Observed, job: &JobStatus, sample: &Sample, memory: &Memory) -> JobSample {

@@ -24,6 +24,8 @@ spec:
   stages: [{name: source, maxParallelism: 1}, {name: sink, maxParallelism: 1}]
 ";
 
+mod crew;
+
 /// A job with one bottleneck stage of 25,000 rows a second and task, on a platform that does what it is told.
 struct World {
     now_ms: i64,
@@ -211,6 +213,7 @@ impl World {
 fn kinds(actions: &[Action]) -> Vec<String> {
     let name = |action: &Action| match action {
         Action::EnsureWorkers(count) => format!("workers {count}"),
+        Action::Rescale(request) if request.stages.is_empty() => format!("empty {}", request.vacate.join(", ")),
         Action::Rescale(request) => format!("rescale {}", request.stages["work"]),
         Action::Report(report) => match &report.event {
             Event::Decision(decision) => format!("decision {} -> {}", decision.from, decision.to),
@@ -276,10 +279,13 @@ fn a_worker_with_tasks_stays_and_an_unregistered_one_too() {
     world.observed.workers_desired = 4;
     world.place(1);
     world.job().workers[2].tasks = vec![9];
-    assert_eq!(kinds(&world.turns(6)), ["workers 3"], "w3 is empty, w2 is not");
+    assert_eq!(kinds(&world.turns(6)), ["workers 3", "empty w2"], "w3 is empty, w2 is not");
+    let done =
+        RescaleStatus { id: 9, state: RescaleState::Done, to: [("work".into(), 1)].into(), ..Default::default() };
+    world.observed.rescales.insert(0, done);
     world.job().workers[2].tasks.clear();
     world.job().workers.remove(1);
-    assert_eq!(kinds(&world.turns(1)), ["workers 2"], "w2 is empty now, w1 is not registered");
+    assert_eq!(kinds(&world.turns(1)), ["rescaled 1", "workers 2"], "w2 is empty now, w1 is not registered");
 }
 
 #[test]

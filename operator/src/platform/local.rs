@@ -6,6 +6,7 @@ use std::time::Duration;
 use millstream_api::wire::{JobState, JobStatus, RescaleRequest, RescaleStatus};
 use tokio::sync::mpsc;
 
+use super::number::Numbers;
 use super::process::{LocalProcesses, ProcessEvent, ProcessSpec, USER_ERROR};
 use super::{Error, Observed, Platform};
 use crate::client::Client;
@@ -113,7 +114,8 @@ impl Platform for LocalPlatform {
             (Ok(job), Ok(stages)) => {
                 self.revive_workers(&job)?;
                 let (job, rescales) = (Some(job), rescales.unwrap_or_default());
-                Ok(Observed { job, stages, rescales, workers_desired, coordinator_done })
+                let numbers = Numbers::default();
+                Ok(Observed { job, stages, rescales, workers_desired, numbers, coordinator_done })
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::debug!(%error, "the coordinator does not answer");

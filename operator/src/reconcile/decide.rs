@@ -12,10 +12,12 @@ use crate::control::{self, Action, Event, Report};
 use crate::diagnose;
 use crate::event::{Happened, News};
 use crate::name::{Role, ordinal};
-use crate::platform;
+use crate::platform::{self, number::Numbers};
 use crate::revision::{Revision, Verdict};
 
+pub mod lost;
 pub mod redeploy;
+pub mod scarcity;
 
 /// A coordinator that does not answer for this long is stopped without a savepoint: its last checkpoint has to do.
 const SILENCE_MS: i64 = 60_000;
@@ -39,6 +41,8 @@ pub struct Decision {
     pub check: Option<redeploy::Check>,
     /// Pods that checked something, and are of no use any more.
     pub checked: Vec<Arc<Pod>>,
+    /// How the workers of the target are numbered: those that are lost are passed over.
+    pub numbers: Numbers,
     /// What the coordinator is asked, before pods change.
     pub calls: Vec<Call>,
     /// What is under way.
@@ -221,16 +225,23 @@ fn run(
     decision.replicas.insert((target.name.clone(), Role::Coordinator), 1);
     decision.replicas.insert((target.name.clone(), Role::Worker), desired);
     let (Some(said), Some(plan)) = (observed.said().filter(|said| said.revision == target.name), plan) else { return };
+    let numbers = lost::numbers(&observed.pods, &target.name, &said.job.workers, observed.now_ms);
+    if let Some(why) = scarcity::why(observed.pods_of(&target.name, Role::Worker), &observed.refusals, observed.now_ms)
+    {
+        memory.lacks(why);
+    }
     let seen = platform::Observed {
         job: Some(said.job.clone()),
         stages: said.stages.clone(),
         rescales: said.rescales.clone(),
-        workers_desired: desired,
+        workers_desired: numbers.below(desired),
+        numbers: numbers.clone(),
         coordinator_done: false,
     };
     for action in control::step(&seen, &plan, memory, observed.now_ms) {
         match action {
             Action::EnsureWorkers(count) => {
+                let count = numbers.end(count);
                 decision.replicas.insert((target.name.clone(), Role::Worker), count);
                 decision.calls.extend(release(said, count).map(Call::Release));
             }
@@ -243,6 +254,7 @@ fn run(
     }
     decision.news.extend(decision.reports.iter().filter_map(|report| told(report, plan.mode)));
     decision.operation = rescale_operation(said, memory, desired);
+    decision.numbers = numbers;
 }
 
 /// What a mutating call was decided on: it is refused if the job is not like this any more.
@@ -263,7 +275,8 @@ fn describe(request: &RescaleRequest, said: &Said) -> String {
     let now = |name: &str| said.stages.iter().find(|stage| stage.name == name).map_or(0, |stage| stage.tasks.len());
     let changes = request.stages.iter().map(|(name, tasks)| format!("{name} {} -> {tasks}", now(name)));
     let spread = request.rebalance.iter().map(|name| format!("{name} spread by load"));
-    changes.chain(spread).collect::<Vec<_>>().join(", ")
+    let vacated = request.vacate.iter().map(|name| format!("{name} is emptied: fewer workers are enough"));
+    changes.chain(spread).chain(vacated).collect::<Vec<_>>().join(", ")
 }
 
 /// What of the control loop's reports a person wants to read.

@@ -165,7 +165,7 @@ fn stages(facts: &Facts<'_>) -> Vec<StageStatus> {
 fn workers(facts: &Facts<'_>, target: &Revision) -> WorkerCount {
     let ready = facts.observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
     let told = facts.observed.workload(&target.name, Role::Worker).map(|workload| workload.replicas);
-    let desired = facts.applied.workers.or(told).unwrap_or_default();
+    let desired = facts.decision.numbers.below(facts.applied.workers.or(told).unwrap_or_default());
     let desired = if facts.decision.phase == Phase::Up { desired } else { 0 };
     WorkerCount { ready: u32::try_from(ready).unwrap_or(u32::MAX), desired }
 }

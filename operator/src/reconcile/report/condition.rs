@@ -129,6 +129,11 @@ fn autoscaling(facts: &Facts<'_>) -> Observation {
     if facts.said().is_none() || why.as_ref().is_none_or(Vec::is_empty) || any(autoscale::Reason::NoInformation) {
         return say(kind, Some(false), Reason::NoInformation, "there is nothing to measure");
     }
+    if let Some(why) = facts.control.scarcity() {
+        let then = facts.control.given_up().map(|given_up| second(given_up.again_ms).0);
+        let then = then.map(|again| format!("; asked for again at {again}")).unwrap_or_default();
+        return say(kind, Some(true), Reason::Unschedulable, format!("more workers are wanted, and {why}{then}"));
+    }
     if any(autoscale::Reason::WarmUp) {
         return say(kind, Some(true), Reason::WarmUp, "the tasks are too young to be measured");
     }

@@ -2,7 +2,7 @@
 use millstream_api::crd::{ConditionType, Observation, OperationKind, OperationStep, Reason, find};
 use millstream_api::wire::{Blocked, JobState};
 
-use super::Facts;
+use super::{Facts, second};
 use crate::diagnose::{self, Trouble, rank};
 use crate::name::{Role, ordinal};
 use crate::reconcile::admit::Rejection;
@@ -18,12 +18,17 @@ pub fn is_settled(observed: &Observed, decision: &Decision) -> bool {
     let running = observed.said().is_some_and(|said| said.job.state == JobState::Running);
     let sized = decision.target.as_ref().is_some_and(|target| {
         let ready = observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
-        let wanted = decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
-        usize::try_from(wanted).is_ok_and(|wanted| wanted == ready)
+        usize::try_from(wanted(decision, target)).is_ok_and(|wanted| wanted == ready)
     });
     // A pod that checks something says itself when it ends.
     let waits = decision.operation.is_some_and(|(_, step)| step != OperationStep::Checking);
     decision.phase == Phase::Up && running && sized && !waits
+}
+
+/// Workers that are to be there, without those that are lost.
+fn wanted(decision: &Decision, target: &Revision) -> u32 {
+    let told = decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
+    decision.numbers.below(told)
 }
 
 /// The condition.
@@ -103,25 +108,7 @@ fn answered(facts: &Facts<'_>, said: &Said, target: &Revision, worst: Option<Tro
         return say(Some(false), Reason::StoreUnreachable, why.unwrap_or_else(|| "the store does not answer".into()));
     }
     match said.job.state {
-        JobState::Running | JobState::Rescaling => {
-            let ready =
-                facts.observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
-            let wanted = facts.decision.replicas.get(&(target.name.clone(), Role::Worker)).copied().unwrap_or_default();
-            // A rescale waits for pods or has just got them; until it is over, the job is no less than it was.
-            let waits = facts.decision.operation.is_some_and(|(kind, _)| kind == OperationKind::Rescale);
-            // A worker that the job has is there, even if its probe has not found that yet.
-            let registered = said.job.workers.iter().filter(|worker| !worker.released).count();
-            let is_short = usize::try_from(wanted).is_ok_and(|wanted| ready.max(registered) < wanted);
-            if is_short && (!waits || is_missed(facts, target, wanted)) {
-                let cause = worst.map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
-                return say(
-                    Some(true),
-                    Reason::Degraded,
-                    format!("all tasks run, on {ready} of {wanted} workers{cause}"),
-                );
-            }
-            say(Some(true), Reason::Running, "all tasks run".into())
-        }
+        JobState::Running | JobState::Rescaling => running(facts, said, target, worst),
         JobState::Failed => {
             say(Some(false), Reason::RestartsExhausted, why.unwrap_or_else(|| "the job has failed".into()))
         }
@@ -141,6 +128,34 @@ fn answered(facts: &Facts<'_>, said: &Said, target: &Revision, worst: Option<Tro
             say(Some(false), Reason::Completed, "the input has ended and everything is committed".into())
         }
     }
+}
+
+/// All tasks run. Whether that is on as many workers as there should be.
+fn running(facts: &Facts<'_>, said: &Said, target: &Revision, worst: Option<Trouble>) -> Observation {
+    let ready = facts.observed.pods_of(&target.name, Role::Worker).filter(|pod| diagnose::is_ready(pod)).count();
+    let wanted = wanted(facts.decision, target);
+    // A rescale waits for pods or has just got them; until it is over, the job is no less than it was.
+    let waits = facts.decision.operation.is_some_and(|(kind, _)| kind == OperationKind::Rescale);
+    // A worker that the job has is there, even if its probe has not found that yet.
+    let registered = said.job.workers.iter().filter(|worker| !worker.released).count();
+    let is_short = usize::try_from(wanted).is_ok_and(|wanted| ready.max(registered) < wanted);
+    if let Some(given_up) = facts.control.given_up() {
+        let why = facts.control.scarcity().unwrap_or("they did not become ready");
+        let message = format!(
+            "all tasks run, on {ready} of {} workers: {why}; given up after {} and asked for again at {}",
+            given_up.workers,
+            facts.observed.job.spec.rescale.pod_timeout,
+            second(given_up.again_ms).0
+        );
+        return say(Some(true), Reason::Degraded, message);
+    }
+    let scarcity = facts.control.scarcity().filter(|_| waits && is_short);
+    if is_short && (!waits || scarcity.is_some() || is_missed(facts, target, wanted)) {
+        let cause = worst.map(|trouble| trouble.message).or(scarcity.map(str::to_owned));
+        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        return say(Some(true), Reason::Degraded, format!("all tasks run, on {ready} of {wanted} workers{cause}"));
+    }
+    say(Some(true), Reason::Running, "all tasks run".into())
 }
 
 /// Whether a worker that should stay goes, or is on a node that is gone: then what is waited for is what there was.

@@ -103,8 +103,9 @@ impl Coordinator {
             return Ok(Reply::Rescale(Box::new(planned)));
         }
         let is_restart = request.strategy == RescaleStrategy::Restart;
-        if is_restart && !(request.tables.is_empty() && request.rebalance.is_empty()) {
-            let text = "a restart spreads key groups evenly; owner tables and rebalances need a live strategy";
+        if is_restart && !(request.tables.is_empty() && request.rebalance.is_empty() && request.vacate.is_empty()) {
+            let text = "a restart spreads key groups evenly over all workers; owner tables, rebalances and vacated workers \
+                        need a live strategy";
             return Err((400, text.into()));
         }
         if target.stages == self.deployment {

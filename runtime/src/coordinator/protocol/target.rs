@@ -7,7 +7,7 @@ use millstream_api::wire::{HotGroup, RescaleEstimate, RescaleRequest, RescaleSta
 
 use super::Coordinator;
 use crate::coordinator::place::{self, Before};
-use crate::message::{StageDeployment, TaskReport};
+use crate::message::{Register, StageDeployment, TaskReport};
 use crate::rescale::budget::Budget;
 use crate::rescale::estimate::{self, Pace, estimate};
 use crate::rescale::plan::{Limits, even_bytes, even_load};
@@ -36,7 +36,12 @@ impl Coordinator {
                 return Err((400, format!("stage {name}: a table and a rebalance contradict each other; ask for one")));
             }
         }
-        let changes = |index: &usize| self.deployment[*index].tasks.len() != to[*index] as usize;
+        self.check_vacated(&request.vacate)?;
+        let changes = |index: &usize| {
+            let stage = &self.deployment[*index];
+            let is_vacated = stage.tasks.iter().any(|placed| request.vacate.contains(&placed.worker));
+            is_vacated || stage.tasks.len() != to[*index] as usize
+        };
         let mut load: BTreeMap<String, u32> = BTreeMap::new();
         for index in (0..self.deployment.len()).filter(|index| !changes(index)) {
             for placed in &self.deployment[index].tasks {
@@ -46,7 +51,9 @@ impl Coordinator {
         let mut target = Target { stages: self.deployment.clone(), next_task: self.next_task };
         for (index, parallelism) in to.iter().enumerate() {
             if changes(&index) {
-                target.stages[index] = self.placed(index, *parallelism, &mut load, &mut target.next_task)?;
+                let workers = self.placeable_but(&request.vacate);
+                target.stages[index] =
+                    self.placed((index, *parallelism), &workers, &mut load, &mut target.next_task)?;
             }
             let tasks: Vec<_> = target.stages[index].tasks.iter().map(|placed| placed.task).collect();
             let current = &self.deployment[index].table;
@@ -68,23 +75,34 @@ impl Coordinator {
         Ok(target)
     }
 
-    /// A stage at another parallelism. Tasks on workers that are about to go are not among it.
+    /// Workers that tasks can be placed on, without some.
+    fn placeable_but(&self, vacated: &[String]) -> Vec<Register> {
+        self.placeable().into_iter().filter(|worker| !vacated.contains(&worker.name)).collect()
+    }
+
+    fn check_vacated(&self, vacated: &[String]) -> Result<(), (u16, String)> {
+        match vacated.iter().find(|name| !self.workers.contains_key(*name)) {
+            Some(name) => Err((404, format!("there is no worker {name} to vacate"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A stage at another parallelism, or on other workers. Tasks on none of these are not among it.
     pub(super) fn placed(
         &self,
-        index: usize,
-        parallelism: u32,
+        (index, parallelism): (usize, u32),
+        workers: &[Register],
         load: &mut BTreeMap<String, u32>,
         next_task: &mut TaskId,
     ) -> Result<StageDeployment, (u16, String)> {
         let deployed = &self.deployment[index];
-        let workers = self.placeable();
         let stays = |placed: &&crate::job::Placement| workers.iter().any(|worker| worker.name == placed.worker);
         let before = Before {
             tasks: deployed.tasks.iter().filter(stays).cloned().collect(),
             table: Some(deployed.table.clone()),
             splits: deployed.splits.clone(),
         };
-        let request = place::Request { parallelism, key_groups: self.config.job.key_groups, workers: &workers };
+        let request = place::Request { parallelism, key_groups: self.config.job.key_groups, workers };
         let placed = place::stage(&self.config.stages[index], &before, &request, load, next_task);
         placed.map_err(|error| (409, format!("{error}; add workers")))
     }

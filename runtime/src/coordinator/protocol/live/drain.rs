@@ -169,7 +169,8 @@ impl Coordinator {
 
     /// All stages without tasks on these workers. A stage that has no others gets new ones.
     fn without(&self, leaving: &BTreeSet<String>) -> Result<Target, String> {
-        let slots: u32 = self.placeable().iter().map(|worker| worker.slots).sum();
+        let workers = self.placeable();
+        let slots: u32 = workers.iter().map(|worker| worker.slots).sum();
         if slots == 0 {
             return Err("there is no other worker".into());
         }
@@ -184,7 +185,7 @@ impl Coordinator {
             let (all, left) = (stage.tasks.len() as u32, stage.tasks.iter().filter(stays).count() as u32);
             if left < all {
                 let parallelism = if left > 0 { left } else { all.min(slots) };
-                let placed = self.placed(index, parallelism, &mut load, &mut target.next_task);
+                let placed = self.placed((index, parallelism), &workers, &mut load, &mut target.next_task);
                 target.stages[index] = placed.map_err(|(_, reason)| reason)?;
             }
         }

@@ -265,3 +265,33 @@ fn slots_that_are_missing_are_waited_for_only_so_long() {
     assert_eq!(desk.after(1), ["w0 deploy g3 from e1"]);
     assert_eq!(desk.coordinator.parallelism, [1, 1]);
 }
+
+fn vacate(workers: &[&str]) -> Request {
+    let vacate = workers.iter().map(ToString::to_string).collect();
+    Request::Rescale(RescaleRequest { vacate, ..RescaleRequest::default() })
+}
+
+#[test]
+fn a_worker_that_is_vacated_gives_all_it_has_to_as_many_tasks_elsewhere() {
+    let mut desk = running(1);
+    assert_eq!(desk.ask(vacate(&["w7"])), ["refuse 404 there is no worker w7 to vacate"]);
+    let full = desk.ask(vacate(&["w1"]));
+    assert!(full[0].starts_with("refuse 409 ") && full[0].ends_with("; add workers"), "{full:?}");
+    desk.on(Event::Registered(register("w2", 1, 1)));
+    assert_eq!(desk.ask(vacate(&["w2"])), ["answer rescale 1 done"], "it hosts nothing");
+    let stays = [0, 1].map(|stage| task_on(&desk, stage, "w0"));
+    let before = desk.coordinator.deployment[1].table.clone();
+    let Request::Rescale(request) = vacate(&["w1"]) else { panic!() };
+    let target = desk.coordinator.target(&request, &[2, 2]).unwrap().stages;
+    let begun = desk.ask(vacate(&["w1"]));
+    assert_eq!(begun[0], "answer rescale 1 running", "{begun:?}");
+    let hosts = |stage: usize| target[stage].tasks.iter().map(|placed| placed.worker.as_str()).collect::<Vec<_>>();
+    assert_eq!([hosts(0), hosts(1)], [["w0", "w2"], ["w0", "w2"]]);
+    for (stage, task) in stays.iter().enumerate() {
+        assert!(target[stage].tasks.iter().any(|placed| placed.task == *task), "the other stays what it is");
+    }
+    let moved = target[1].table.owners.iter().zip(&before.owners).filter(|(after, before)| after != before).count();
+    let owned = before.owners.iter().filter(|owner| **owner != stays[1]).count();
+    assert_eq!(moved, owned, "what the other owns stays");
+    assert_eq!(desk.coordinator.rescale_status()[0].from, desk.coordinator.rescale_status()[0].to);
+}

@@ -221,7 +221,8 @@ fn tables_and_rebalances_are_refused_with_the_reason() {
         (both, "refuse 400 stage window-1: a table and a rebalance contradict each other; ask for one"),
         (
             RescaleRequest { strategy: RescaleStrategy::Restart, ..table(vec![2; 8]) },
-            "refuse 400 a restart spreads key groups evenly; owner tables and rebalances need a live strategy",
+            "refuse 400 a restart spreads key groups evenly over all workers; owner tables, rebalances and vacated workers \
+             need a live strategy",
         ),
     ];
     for (request, expected) in cases {
