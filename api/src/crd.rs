@@ -20,7 +20,7 @@ mod word;
 pub use check::{check, check_update};
 pub use condition::{Observation, find};
 pub use job::spec::StreamJob;
-pub use snapshot::{StreamJobSnapshot, StreamJobSnapshotSpec, StreamJobSnapshotStatus};
+pub use snapshot::{SnapshotStore, StreamJobSnapshot, StreamJobSnapshotSpec, StreamJobSnapshotStatus};
 pub use status::*;
 pub use word::{ConditionType, OperationKind, OperationStep, Reason, SnapshotResult};
 
@@ -28,6 +28,8 @@ pub use word::{ConditionType, OperationKind, OperationStep, Reason, SnapshotResu
 pub const GROUP: &str = "millstream.dev";
 /// The annotation whose change restarts a job.
 pub const RESTART_ANNOTATION: &str = "millstream.dev/restart";
+/// The finalizer of a job or snapshot whose files are erased before it goes.
+pub const ERASE_FINALIZER: &str = "millstream.dev/erase";
 /// The label of everything that belongs to a job: its name.
 pub const JOB_LABEL: &str = "millstream.dev/job";
 /// The label of pods that says which role they have: `coordinator` or `worker`.

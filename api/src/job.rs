@@ -10,7 +10,7 @@ pub(crate) mod spec;
 pub(crate) mod tests;
 mod validate;
 
-pub use file::{API_VERSION, KIND, Metadata, StreamJob};
+pub use file::{API_VERSION, KIND, Metadata, RESTORE_ANNOTATION, StreamJob};
 pub use parse::{Error, parse_yaml};
 pub use quantity::parse_quantity;
 pub use setting::Settings;

@@ -5,12 +5,14 @@
 //! | GET /api/v1/job | `JobStatus` |
 //! | GET /api/v1/stages | `Vec<StageStatus>`; with `?groups=true` the load of every key group, too |
 //! | GET /api/v1/checkpoints | `Vec<CheckpointStatus>`, newest first |
-//! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete |
+//! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete; one with a name is taken once |
+//! | POST /api/v1/savepoints/erase | `EraseSavepointRequest` -> `EraseStatus`: its files go, but for what other checkpoints need |
 //! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
 //! | POST /api/v1/rescale/cancel | -> `RescaleStatus`; 409 when there is nothing to cancel |
 //! | GET /api/v1/rescales | `Vec<RescaleStatus>`, newest first; with `?id=N&batches=M` when rescale N is over or has done other than M batches, or after 2 s |
 //! | POST /api/v1/workers/release | `ReleaseRequest` -> `JobStatus`: these workers are placed on no more |
 //! | POST /api/v1/stop | `StopRequest` -> `JobStatus` |
+//! | POST /api/v1/erase | `EraseRequest` -> `EraseStatus`: all the job has in the store; 409 unless it is over |
 //! | GET /api/v1/openapi.json | the generated OpenAPI document (no token needed) |
 //!
 //! Every call but the last carries `Authorization: Bearer TOKEN`. Errors are `ErrorBody` with 400, 401, 404, 409 or 503.
@@ -19,9 +21,11 @@ use utoipa::ToSchema;
 
 use crate::id::{Epoch, Generation, KeyGroup, TableVersion, TaskId, Term};
 
+mod erase;
 mod rescale;
 mod worker;
 
+pub use erase::{EraseRequest, EraseSavepointRequest, EraseStatus};
 pub use rescale::{
     Batching, GroupMove, HotGroup, RescaleBatch, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus,
     RescaleStrategy,
@@ -103,6 +107,9 @@ pub struct JobStatus {
     /// Epoch this run was restored from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_epoch: Option<Epoch>,
+    /// Path of the checkpoint that this job began with, if it is another job's, or one that it was told to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<String>,
     /// Rows dropped because they were later than the watermark, over all stages, since this coordinator started. Those that
     /// are read again after a failure count again.
     pub late_rows: u64,
@@ -235,11 +242,21 @@ pub struct CheckpointStatus {
     pub state_bytes: u64,
     /// Where its manifest is; `--restore` takes this.
     pub path: String,
+    /// Name of the request that it was taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Asks for a savepoint.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-pub struct SavepointRequest {}
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SavepointRequest {
+    /// Names this request: asked again by the same name, also by another coordinator of the job, the savepoint is the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Compare-and-set: refused with 409 unless the job is like this. One that is taken already is told in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
+}
 
 /// Asks a job to stop.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

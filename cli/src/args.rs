@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 mod bench;
+mod erase;
 mod operator;
 mod rescale;
 
 pub use bench::{OperatorBenchArgs, Preset, RescaleBenchArgs};
+pub use erase::EraseArgs;
 pub use operator::{LogFormat, OperatorArgs};
 pub use rescale::{Batching, RescaleArgs, Strategy};
 
@@ -41,6 +43,9 @@ pub enum Command {
     /// A worker of a job (started by the platform)
     #[command(hide = true)]
     Worker(WorkerArgs),
+    /// Remove what a job has in its checkpoint store (started by the platform)
+    #[command(hide = true)]
+    Erase(EraseArgs),
 }
 
 /// A job's file and what is set from outside.

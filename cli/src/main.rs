@@ -6,6 +6,7 @@ use clap::Parser;
 mod args;
 mod bench;
 mod check;
+mod erase;
 mod explain;
 mod fail;
 mod job;
@@ -39,5 +40,6 @@ fn dispatch(command: args::Command) -> anyhow::Result<()> {
         Command::Operator(args) => operator::operator(args),
         Command::Coordinator(args) => role::coordinator(args),
         Command::Worker(args) => role::worker(args),
+        Command::Erase(args) => erase::erase(&args),
     }
 }

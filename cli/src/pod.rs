@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use millstream_api::job::{StartMode, Store, StreamJob};
+use millstream_api::job::{RESTORE_ANNOTATION, StartMode, Store, StreamJob};
 use millstream_api::wire::JobState;
 use millstream_runtime::checkpoint::paths;
 use millstream_runtime::checkpoint::store::Location;
@@ -22,7 +22,7 @@ use crate::check::Refused;
 use crate::fail::UserError;
 use crate::{load, role};
 
-mod termination;
+pub mod termination;
 
 use termination::{Reason, Termination};
 
@@ -46,6 +46,7 @@ fn serve(args: &PodArgs, termination: &Termination) -> Result<(), (Reason, anyho
     let loaded = load::load(&FileArgs { file, set }).map_err(|error| (sql_or_spec(&error), error))?;
     let store = store_of(&job).map_err(Reason::InvalidSpec.of())?;
     let origin = origin_of(&job).map_err(Reason::InvalidSpec.of())?;
+    let restore = job.metadata.annotations.get(RESTORE_ANNOTATION).cloned();
     let failed = Reason::Failed.of();
     let token = token(&pod.tls).context("cannot read the token").map_err(failed)?;
     let told = termination.clone();
@@ -54,7 +55,8 @@ fn serve(args: &PodArgs, termination: &Termination) -> Result<(), (Reason, anyho
             told.write(Reason::Failed, error.unwrap_or("the job failed"));
         }
     });
-    let setup = pod.coordinator_setup((loaded.spec, store, origin), token, redaction(args.job.as_deref()), ended);
+    let redaction = redaction(args.job.as_deref());
+    let setup = pod.coordinator_setup((loaded.spec, store, (origin, restore)), token, redaction, ended);
     let setup = setup.map_err(|error| (Reason::Failed, error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| (Reason::Failed, error.into()))?;

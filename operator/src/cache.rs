@@ -17,7 +17,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{PredicateConfig, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
-use millstream_api::crd::{JOB_LABEL, StreamJob};
+use millstream_api::crd::{JOB_LABEL, StreamJob, StreamJobSnapshot};
 use serde::de::DeserializeOwned;
 
 use crate::name::{Identity, MANAGER};
@@ -69,11 +69,19 @@ impl Kind {
 /// What triggers reconciles.
 pub type Triggers = SelectAll<BoxStream<'static, Result<ReconcileRequest<StreamJob>, watcher::Error>>>;
 
+/// What triggers looks at snapshots.
+pub type SnapshotTriggers = BoxStream<'static, Result<ReconcileRequest<StreamJobSnapshot>, watcher::Error>>;
+
+/// Jobs that wait to be looked at because of a snapshot. One too many is looked at when its time comes, seconds later.
+const NUDGES: usize = 64;
+
 /// What is known of one namespace, or of all.
 #[derive(Clone)]
 pub struct Cache {
     /// Jobs.
     pub jobs: Store<StreamJob>,
+    /// Snapshots.
+    pub snapshots: Store<StreamJobSnapshot>,
     pods: Indexed<Pod>,
     revisions: Indexed<ControllerRevision>,
     objects: BTreeMap<Kind, Indexed<DynamicObject>>,
@@ -87,7 +95,7 @@ impl Debug for Cache {
 
 impl Cache {
     /// Watches `namespace`, or all. The cache is filled while the triggers are polled.
-    pub fn watch(client: &Client, namespace: Option<&str>) -> (Self, Triggers) {
+    pub fn watch(client: &Client, namespace: Option<&str>) -> (Self, Triggers, SnapshotTriggers) {
         let mut triggers = Triggers::new();
         let jobs = {
             let writer = Writer::<StreamJob>::default();
@@ -102,18 +110,20 @@ impl Cache {
             triggers.push(trigger_with(events, |job| [ObjectRef::from_obj(&job)]).boxed());
             store
         };
+        let (snapshots, of_snapshots) = snapshots(typed(client, namespace), &mut triggers);
         let pods = reflect::<Pod>(typed(client, namespace), (), prune_pod, &mut triggers);
         let revisions = reflect::<ControllerRevision>(typed(client, namespace), (), pack_revision, &mut triggers);
         let objects = Kind::ALL.map(|kind| {
             let light = if kind == Kind::ConfigMap { prune_data } else { pack };
             (kind, reflect(dynamic(client, namespace, kind), kind.resource(), light, &mut triggers))
         });
-        (Self { jobs, pods, revisions, objects: objects.into() }, triggers)
+        (Self { jobs, snapshots, pods, revisions, objects: objects.into() }, triggers, of_snapshots)
     }
 
     /// Waits until everything was read once. Errors only when the watches have ended, and the operator with them.
     pub async fn ready(&self) -> bool {
         let mut ready = self.jobs.wait_until_ready().await.is_ok();
+        ready &= self.snapshots.wait_until_ready().await.is_ok();
         ready &= self.pods.store().wait_until_ready().await.is_ok();
         ready &= self.revisions.store().wait_until_ready().await.is_ok();
         for objects in self.objects.values() {
@@ -131,6 +141,29 @@ impl Cache {
     pub fn objects(&self, job: &Identity, kind: Kind) -> Vec<Arc<DynamicObject>> {
         let packed = self.objects.get(&kind).map(|objects| objects.of(job)).unwrap_or_default();
         packed.iter().map(|packed| unpack(packed)).collect()
+    }
+
+    /// A job by its name.
+    pub fn job(&self, namespace: &str, name: &str) -> Option<Arc<StreamJob>> {
+        self.jobs.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Snapshots that name the job.
+    pub fn snapshots_of(&self, job: &Identity) -> Vec<Arc<StreamJobSnapshot>> {
+        let of_job = |snapshot: &StreamJobSnapshot| {
+            snapshot.metadata.namespace.as_deref() == Some(&job.namespace) && snapshot.spec.job_name == job.name
+        };
+        self.snapshots.state_filter(of_job)
+    }
+
+    /// A snapshot by its name.
+    pub fn snapshot(&self, namespace: &str, name: &str) -> Option<Arc<StreamJobSnapshot>> {
+        self.snapshots.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// A pod of ours by its name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        self.pods.get(namespace, name)
     }
 
     /// Its pods, by name.
@@ -176,6 +209,25 @@ where
     let events = events.inspect_ok(move |event| index.note(event)).touched_objects();
     triggers.push(trigger_with(events, |object: K| job_of(&object)).boxed());
     indexed
+}
+
+/// Watches snapshots. A change of one triggers a look at it, and at its job, which shows what is done.
+fn snapshots(api: Api<StreamJobSnapshot>, triggers: &mut Triggers) -> (Store<StreamJobSnapshot>, SnapshotTriggers) {
+    let writer = Writer::<StreamJobSnapshot>::default();
+    let store = writer.as_reader();
+    let (mut nudge, nudged) = futures::channel::mpsc::channel(NUDGES);
+    let tell = move |event: &Result<StreamJobSnapshot, watcher::Error>| {
+        if let Ok(snapshot) = event
+            && let Some(namespace) = &snapshot.metadata.namespace
+        {
+            // If there are too many, it is not told.
+            let _ = nudge.try_send(ObjectRef::<StreamJob>::new(&snapshot.spec.job_name).within(namespace));
+        }
+    };
+    let events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().modify(prune);
+    let events = events.reflect(writer).touched_objects().inspect(tell);
+    triggers.push(nudged.map(|job| Ok(ReconcileRequest::from(job))).boxed());
+    (store, trigger_with(events, |snapshot| [ObjectRef::from_obj(&snapshot)]).boxed())
 }
 
 /// The job that an object is labelled with.

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_api::wire::{
-    CheckpointStatus, ErrorBody, JobStatus, ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest,
-    StageStatus, StopRequest,
+    CheckpointStatus, EraseRequest, EraseSavepointRequest, EraseStatus, ErrorBody, JobStatus, ReleaseRequest,
+    RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
 };
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Limit for calls that wait for a checkpoint.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Limit for calls that can be made again as often as it takes, by one who has others to look after.
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What `api.json` holds.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +175,21 @@ impl Client {
     /// Takes a savepoint and waits until it is complete.
     pub async fn savepoint(&self) -> Result<CheckpointStatus, Error> {
         self.post("savepoints", &SavepointRequest::default(), CHECKPOINT_TIMEOUT).await
+    }
+
+    /// Asks for a savepoint with a name and waits a while. One that takes longer is asked for again, and is the same.
+    pub async fn named_savepoint(&self, request: &SavepointRequest) -> Result<CheckpointStatus, Error> {
+        self.post("savepoints", request, AGAIN_TIMEOUT).await
+    }
+
+    /// Removes a savepoint from the store.
+    pub async fn erase_savepoint(&self, request: &EraseSavepointRequest) -> Result<EraseStatus, Error> {
+        self.post("savepoints/erase", request, AGAIN_TIMEOUT).await
+    }
+
+    /// Removes from the store all that a job has which is over.
+    pub async fn erase(&self, request: &EraseRequest) -> Result<EraseStatus, Error> {
+        self.post("erase", request, AGAIN_TIMEOUT).await
     }
 
     /// Asks for other parallelisms; answers when that is accepted.

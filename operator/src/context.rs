@@ -110,6 +110,12 @@ pub struct Memory {
     pub check_refused: Option<(String, i64, crate::diagnose::Trouble)>,
     /// The pod that is being made to check a revision, and since when.
     pub checking: Option<(String, i64)>,
+    /// What the last turn found and decided, for the snapshots of the job.
+    pub standing: Option<crate::snapshot::Standing>,
+    /// The store's claim as it was read last, and when.
+    pub claim: Option<(i64, crate::reconcile::reference::Claim)>,
+    /// What is known of the erasing of a job that goes.
+    pub erasing: crate::deletion::Memory,
     /// News that were told lately, with the time.
     pub told: HashMap<News, i64>,
 }

@@ -15,6 +15,7 @@ use crate::event::Events;
 use crate::lease::Claim;
 use crate::metrics::Metrics;
 use crate::reconcile::{self, reconcile};
+use crate::snapshot;
 
 /// Jobs looked after at a time. Most of a turn is waiting for answers, for seconds where a coordinator gives none: those of a node
 /// that is gone must not keep all others waiting.
@@ -40,7 +41,7 @@ pub struct Parts {
 /// Looks after the jobs of `namespace`, or of all, until `stop`; then turns that have begun are finished.
 pub async fn run(parts: Parts, namespace: Option<String>, mut stop: watch::Receiver<bool>) {
     let Parts { client, claim, settings, events, metrics, readiness } = parts;
-    let (cache, triggers) = Cache::watch(&client, namespace.as_deref());
+    let (cache, triggers, of_snapshots) = Cache::watch(&client, namespace.as_deref());
     let waiting = format!("the objects of {}", namespace.as_deref().unwrap_or("all namespaces"));
     readiness.wait_for(&waiting);
     let filled = {
@@ -52,6 +53,7 @@ pub async fn run(parts: Parts, namespace: Option<String>, mut stop: watch::Recei
         }
     };
     let context = Arc::new(Context::new(client, cache.clone(), claim, settings, events, metrics));
+    let snapshots = snapshot::run(Arc::clone(&context), of_snapshots, stop.clone());
     let stopped = async move {
         // An error means the sender is gone, and with it the operator.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -64,7 +66,7 @@ pub async fn run(parts: Parts, namespace: Option<String>, mut stop: watch::Recei
         settle(&context, turn);
         futures::future::ready(())
     });
-    futures::join!(watched, filled);
+    futures::join!(watched, snapshots, filled);
 }
 
 /// After each turn.

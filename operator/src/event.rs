@@ -2,7 +2,6 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
-use millstream_api::crd::StreamJob;
 
 use crate::name::MANAGER;
 
@@ -48,6 +47,14 @@ pub enum Happened {
     Contested,
     /// Another installation looks after this job.
     ForeignOperator,
+    /// A savepoint was taken for a snapshot.
+    SavepointTaken,
+    /// There is none.
+    SavepointFailed,
+    /// The files of a job or savepoint were removed.
+    Erased,
+    /// They were not, and somebody has to.
+    NotErased,
     /// The operator itself failed.
     ReconcileFailed,
 }
@@ -74,6 +81,10 @@ impl Happened {
             Self::CertificatesRenewed => "CertificatesRenewed",
             Self::Contested => "Contested",
             Self::ForeignOperator => "ForeignOperator",
+            Self::SavepointTaken => "SavepointTaken",
+            Self::SavepointFailed => "SavepointFailed",
+            Self::Erased => "Erased",
+            Self::NotErased => "NotErased",
             Self::ReconcileFailed => "ReconcileFailed",
         }
     }
@@ -90,12 +101,14 @@ impl Happened {
                 | Self::RescaleFailed
                 | Self::Contested
                 | Self::ForeignOperator
+                | Self::SavepointFailed
+                | Self::NotErased
                 | Self::ReconcileFailed
         )
     }
 }
 
-/// One event about a job.
+/// One event about a job or a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct News {
     /// What happened.
@@ -131,7 +144,7 @@ impl Events {
     }
 
     /// Publishes one. An event that cannot be published is no reason to leave a job alone.
-    pub async fn publish(&self, job: &StreamJob, news: &News) {
+    pub async fn publish<K: Resource<DynamicType = ()>>(&self, about: &K, news: &News) {
         let event = Event {
             type_: if news.happened.is_warning() { EventType::Warning } else { EventType::Normal },
             reason: news.happened.as_str().to_owned(),
@@ -139,7 +152,7 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        let regarding: ObjectReference = job.object_ref(&());
+        let regarding: ObjectReference = about.object_ref(&());
         // A recorder that remembers would count this as one more of those with the same reason, and drop what it says.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, &regarding).await {

@@ -96,6 +96,16 @@ impl Identity {
         format!("{}-{revision}", self.name)
     }
 
+    /// Its folder in the checkpoint store.
+    pub fn prefix(&self) -> String {
+        format!("{}/{}/{}", self.namespace, self.name, self.uid)
+    }
+
+    /// The pod that erases what an object with this uid had.
+    pub fn clean_up(&self, uid: &str) -> String {
+        format!("{}-cleanup-{}", self.name, uid.split('-').next().unwrap_or_default())
+    }
+
     /// Deployment or StatefulSet of a revision.
     pub fn workload(&self, role: Role, revision: &str) -> String {
         format!("{}-{}-{revision}", self.name, role.letter())
@@ -171,6 +181,7 @@ mod tests {
             job.coordinator_service(),
             job.workers_service(),
             job.check("5f7c9", 9),
+            job.clean_up("6a1f3f0e-0c5b-4a53-9a53-2f0a6f4e2b11"),
             // A pod of a StatefulSet has an ordinal, and its controller adds a hash of 10 to a label of 63.
             format!("{}-32767", job.workload(Role::Worker, "5f7c9")),
             format!("{}-1234567890", job.workload(Role::Worker, "5f7c9")),

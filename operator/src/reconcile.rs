@@ -12,9 +12,11 @@ use serde_json::json;
 
 use crate::clock::now_ms;
 use crate::context::{Context, Memory};
+use crate::deletion;
 use crate::event::{Happened, News};
 use crate::metrics::Outcome;
 use crate::name::STATUS_MANAGER;
+use crate::snapshot;
 
 pub mod admit;
 pub mod apply;
@@ -22,7 +24,9 @@ pub mod build;
 pub mod check;
 pub mod decide;
 pub mod observe;
+pub mod reference;
 pub mod report;
+pub mod start;
 
 /// From turn to turn while something is under way.
 const BUSY: Duration = Duration::from_secs(1);
@@ -85,6 +89,17 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Reading a claim.
+    #[error("cannot read the PersistentVolumeClaim {name}")]
+    Claim {
+        /// Which.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// Holding a job until its files are erased, or letting it go.
+    #[error("cannot write the finalizer")]
+    Finalizer(#[source] kube::Error),
     /// Writing the status.
     #[error("cannot write the status")]
     Status(#[source] kube::Error),
@@ -103,11 +118,14 @@ impl Error {
     /// The step that failed.
     fn step(&self) -> &'static str {
         match self {
-            Self::Sql { .. } | Self::Client(_) | Self::Ending => "observe",
+            Self::Sql { .. } | Self::Claim { .. } | Self::Client(_) | Self::Ending => "observe",
             Self::Build(_) => "build",
-            Self::Credential(_) | Self::Apply { .. } | Self::Remove { .. } | Self::Foreign { .. } | Self::NotLeader => {
-                "apply"
-            }
+            Self::Credential(_)
+            | Self::Apply { .. }
+            | Self::Remove { .. }
+            | Self::Foreign { .. }
+            | Self::Finalizer(_)
+            | Self::NotLeader => "apply",
             Self::Status(_) => "report",
             Self::Stalled => "answer",
         }
@@ -116,7 +134,8 @@ impl Error {
     /// Whether trying again soon is all there is to it.
     fn is_conflict(&self) -> bool {
         let code = match self {
-            Self::Apply { source, .. } | Self::Remove { source, .. } | Self::Status(source) => source,
+            Self::Apply { source, .. } | Self::Remove { source, .. } => source,
+            Self::Status(source) | Self::Finalizer(source) => source,
             _ => return matches!(self, Self::NotLeader | Self::Ending),
         };
         matches!(code, kube::Error::Api(status) if status.code == 409)
@@ -161,10 +180,6 @@ pub fn retry(job: Arc<StreamJob>, error: &Error, context: Arc<Context>) -> Actio
 }
 
 async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Action), Error> {
-    if job.metadata.deletion_timestamp.is_some() {
-        // What it has goes with it, by its owner references.
-        return Ok((Outcome::Settled, Action::await_change()));
-    }
     let memory = context.memory(&job.uid().unwrap_or_default());
     let mut memory = memory.lock().await;
     if let Some(other) = foreign(job, &context.settings.installation) {
@@ -173,13 +188,21 @@ async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Actio
         tell(context, job, &mut memory, vec![News::new(Happened::ForeignOperator, note)]).await;
         return Ok((Outcome::Refused, Action::requeue(IDLE)));
     }
+    if job.metadata.deletion_timestamp.is_some() {
+        return deletion::turn(context, job, &mut memory).await;
+    }
+    if deletion::hold(context, job).await? {
+        return Ok((Outcome::Progressing, Action::requeue(BUSY)));
+    }
     let observed = observe::observe(context, job, &mut memory).await?;
     let checked = check::check(job, &mut memory.checked);
     let admitted = admit::admit(&observed, checked, &context.settings.default_image);
-    let decision = decide::decide(&observed, &admitted, &mut memory.control);
+    let mut decision = decide::decide(&observed, &admitted, &mut memory.control);
+    snapshot::show(&observed, &mut decision);
     let desired = build::build(&observed, &decision)?;
     let applied = apply::apply(context, &observed, &decision, desired, &mut memory).await?;
     context.metrics.applied(applied.written);
+    memory.standing = Some(snapshot::Standing::of(&observed, &decision));
     let before = known_status(job, &memory);
     let facts = report::Facts {
         observed: &observed,
@@ -277,7 +300,7 @@ fn changes(before: &StreamJobStatus, status: &StreamJobStatus) -> Vec<News> {
 }
 
 /// Publishes what was not told lately.
-async fn tell(context: &Context, job: &StreamJob, memory: &mut Memory, news: Vec<News>) {
+pub(crate) async fn tell(context: &Context, job: &StreamJob, memory: &mut Memory, news: Vec<News>) {
     let now = now_ms();
     memory.told.retain(|_, at_ms| now - *at_ms < NEWS_MS);
     for news in news {

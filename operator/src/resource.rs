@@ -11,6 +11,7 @@ use crate::name::{Identity, Role};
 pub mod account;
 pub mod budget;
 pub mod check;
+pub mod clean_up;
 pub mod config_map;
 pub mod deployment;
 pub mod overlay;

@@ -17,7 +17,7 @@ use crate::subset::difference;
 
 mod file;
 
-pub use file::start_of;
+pub use file::{Start, begun_of, goes_back, start_of};
 
 /// Revisions that are kept to go back to.
 pub const KEPT: usize = 5;
@@ -143,9 +143,10 @@ pub enum Error {
     Write(String),
 }
 
-/// The newest revision with these inputs.
-pub fn find<'a>(revisions: &'a [Revision], inputs: &Inputs) -> Option<&'a Revision> {
-    revisions.iter().filter(|revision| inputs.are(&revision.data.inputs)).max_by_key(|revision| revision.number)
+/// The revision with these inputs: that which this generation of the job brought about, or else the newest.
+pub fn find<'a>(revisions: &'a [Revision], inputs: &Inputs, generation: i64) -> Option<&'a Revision> {
+    let same = revisions.iter().filter(|revision| inputs.are(&revision.data.inputs));
+    same.max_by_key(|revision| (revision.data.generation == generation, revision.number))
 }
 
 /// The revision that is to run: that with the highest number. Those that are being checked have none.
@@ -171,6 +172,8 @@ pub struct Make<'a> {
     pub default_image: &'a str,
     /// Generation of the job.
     pub generation: i64,
+    /// What state it starts with.
+    pub start: &'a Start,
 }
 
 /// A new revision, with a name that none of `revisions` has.

@@ -10,6 +10,8 @@
 //! | [`upload`], [`download`] | files of a cut to the store and back, only those that are not there yet |
 //! | [`restore`] | the store of one task out of a manifest |
 //! | [`garbage`] | what no restorable checkpoint needs any more |
+//! | [`erase`] | the end of a savepoint, or of all that a job has |
+//! | [`origin`] | what a job began with, noted with its terms |
 //!
 //! All of it is synchronous and takes time, identity and disk as arguments.
 use std::path::{Path, PathBuf};
@@ -19,10 +21,12 @@ use millstream_api::id::Term;
 use crate::state;
 
 pub mod download;
+pub mod erase;
 pub mod garbage;
 pub mod history;
 pub mod manifest;
 pub mod mapping;
+pub mod origin;
 pub mod paths;
 pub mod restore;
 pub mod store;

@@ -98,7 +98,7 @@ impl Pod {
     /// The coordinator of a job. `ended` is told how the job has ended, and why.
     pub fn coordinator_setup(
         &self,
-        (job, store, origin): (JobSpec, Location, Origin),
+        (job, store, (origin, restore)): (JobSpec, Location, (Origin, Option<String>)),
         token: String,
         redaction: Redaction,
         ended: Ended,
@@ -109,6 +109,7 @@ impl Pod {
             job_id: job_id(&self.uid),
             started_at_ms: None,
             origin,
+            restore,
             store,
             prefix: self.prefix(),
             secret: Self::secret(&token),
@@ -120,7 +121,7 @@ impl Pod {
                 address: at(&self.listen, API_PORT),
                 admin: at(&self.listen, ADMIN_PORT),
             },
-            home: Home::Pod { ended },
+            home: Home::Pod { ended, data: self.data.clone() },
             patience: Some(Patience {
                 start_ms: START_PATIENCE_MS,
                 lost_ms: LOST_PATIENCE_MS,

@@ -15,6 +15,8 @@ mod pods;
 mod revision;
 #[path = "e2e/scale.rs"]
 mod scale;
+#[path = "e2e/snapshot.rs"]
+mod snapshot;
 #[path = "e2e/upgrade.rs"]
 mod upgrade;
 

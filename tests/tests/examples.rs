@@ -56,7 +56,7 @@ fn every_example_is_valid() -> Result<()> {
     let is_job = |example: &PathBuf| -> Result<bool> {
         // Other objects of Kubernetes are tried by the tests that apply them.
         let is_sql = example.extension().is_some_and(|extension| extension == "sql");
-        Ok(is_sql || fs::read_to_string(example)?.contains("kind: StreamJob"))
+        Ok(is_sql || fs::read_to_string(example)?.contains("kind: StreamJob\n"))
     };
     for example in examples {
         if !is_job(&example)? {

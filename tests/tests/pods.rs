@@ -11,6 +11,9 @@ use millstream_tests::process::{committed_lines, until};
 use rustix::process::Signal;
 use serde_json::json;
 
+#[path = "pods/savepoint.rs"]
+mod savepoint;
+
 /// The longest a job may take with all that happens to it.
 const LIMIT: Duration = Duration::from_secs(90);
 

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotResult;
-use crate::job::{DeletionPolicy, bound};
+use crate::job::{DeletionPolicy, Store, bound};
 
 /// Asks for a savepoint of a job. It outlives the job: it has no owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, kube::CustomResource, schemars::JsonSchema)]
@@ -62,6 +62,41 @@ pub struct StreamJobSnapshotSpec {
     pub deletion_policy: DeletionPolicy,
 }
 
+/// Where a savepoint is, as `spec.store` of its job said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SnapshotStore {
+    /// A place such as `s3://bucket/prefix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Endpoint of an S3-compatible server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Region of the bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Secret with credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_name: Option<String>,
+    /// A volume claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_name: Option<String>,
+}
+
+impl From<Store> for SnapshotStore {
+    fn from(store: Store) -> Self {
+        let Store { uri, endpoint, region, credentials_secret_name, claim_name } = store;
+        Self { uri, endpoint, region, credentials_secret_name, claim_name }
+    }
+}
+
+impl From<SnapshotStore> for Store {
+    fn from(store: SnapshotStore) -> Self {
+        let SnapshotStore { uri, endpoint, region, credentials_secret_name, claim_name } = store;
+        Self { uri, endpoint, region, credentials_secret_name, claim_name }
+    }
+}
+
 /// What became of the savepoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -83,6 +118,12 @@ pub struct StreamJobSnapshotStatus {
     /// Its epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Bytes of keyed state it holds, an estimate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_bytes: Option<u64>,
+    /// The store that the path is in. It is known here so that the savepoint can be erased when its job is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<SnapshotStore>,
     /// Uid of the job it is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_uid: Option<String>,

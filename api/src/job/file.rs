@@ -10,6 +10,10 @@ pub const API_VERSION: &str = "millstream.dev/v1alpha1";
 /// The kind of a job.
 pub const KIND: &str = "StreamJob";
 
+/// The annotation of a job file that names the wish to go back to what `startFrom` says, though the job has begun before. The
+/// operator writes it; a wish is granted once.
+pub const RESTORE_ANNOTATION: &str = "millstream.dev/restore";
+
 /// SQL text plus settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -35,10 +35,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
      call: tests/tests/kubernetes/operator/chart.rs compares these rules with the API server's log. */}}
 {{- define "millstream.rules" -}}
 - apiGroups: [millstream.dev]
-  resources: [streamjobs]
-  verbs: [list, watch]
+  # patch: the finalizer that holds what is deleted until its files are erased. Nothing else is written there.
+  resources: [streamjobs, streamjobsnapshots]
+  verbs: [list, watch, patch]
 - apiGroups: [millstream.dev]
-  resources: [streamjobs/status]
+  resources: [streamjobs/status, streamjobsnapshots/status]
   verbs: [patch]
 # Clusters that enforce the rights behind owner references ask for this.
 - apiGroups: [millstream.dev]
@@ -49,11 +50,12 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
-# A pod checks a new version of a job before the old one is stopped.
+  # create, delete: pods that check a new version of a job, and pods that erase files when no coordinator can.
+  verbs: [list, watch, create, delete]
+# Whether the claim of a store is shared by nodes.
 - apiGroups: [""]
-  resources: [pods]
-  verbs: [create, delete]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 - apiGroups: [""]
   resources: [serviceaccounts, services]
   verbs: [list, watch, create, patch]

@@ -55,6 +55,7 @@ impl World {
             coordinator: ProcessStatus { pid: 1 },
             workers: Vec::new(),
             checkpoint: None,
+            started_from: None,
             restored_epoch: None,
             late_rows: 0,
             bad_records: 0,
@@ -360,6 +361,7 @@ fn reports_are_flat_lines() {
     let mut world = World::new("Auto");
     world.offered = 60_000.0;
     world.job().checkpoint = Some(CheckpointStatus {
+        name: None,
         epoch: 3,
         savepoint: false,
         completed_at_ms: 1,

@@ -1,8 +1,9 @@
 //! Whether a spec can be run, as far as the operator can tell without parsing SQL. Pure.
 use millstream_api::crd::{RESTART_ANNOTATION, Reason};
-use millstream_api::job::{self, DeletionPolicy, Settings, StartMode};
+use millstream_api::job::{self, Settings};
 
 use super::observe::{Observed, SqlText};
+use super::start;
 use crate::control::Plan;
 use crate::revision::{self, Error, Inputs, Make, Revision};
 
@@ -43,7 +44,6 @@ pub fn admit(
         let message = "spec.store: pods come and go, so checkpoints need a place that stays; give a uri or a claimName";
         return Err(Rejection::new(Reason::InvalidSpec, message));
     }
-    possible(spec)?;
     let sql = match &observed.sql {
         SqlText::Text(text) if text.trim().is_empty() => {
             return Err(Rejection::new(Reason::InvalidSql, "spec.sql: the text is empty"));
@@ -61,11 +61,16 @@ pub fn admit(
     let restart = file.metadata.annotations.get(RESTART_ANNOTATION).map(String::as_str);
     let inputs = Inputs::of(spec, sql, restart);
     let plan = Plan::of(&file, &settings).on_pods(spec);
-    if let Some(found) = revision::find(&observed.revisions, &inputs) {
+    let current = revision::current(&observed.revisions);
+    let generation = observed.job.metadata.generation.unwrap_or_default();
+    if let Some(found) = revision::find(&observed.revisions, &inputs, generation)
+        && (found.data.generation == generation || found.is_rejected() || !start::goes_back(found, current))
+    {
         return Ok(Admitted { revision: found.clone(), plan });
     }
-    let generation = observed.job.metadata.generation.unwrap_or_default();
-    let make = Make { job: &observed.identity, spec, sql, default_image, generation };
+    claim(observed)?;
+    let start = &start::start(spec, &inputs, current, &observed.references, generation)?;
+    let make = Make { job: &observed.identity, spec, sql, default_image, generation, start };
     let revision = revision::make(make, &inputs, &observed.revisions).map_err(|error| match &error {
         Error::Template(_) => Rejection::new(Reason::InvalidPodTemplate, error.to_string()),
         Error::Write(_) => Rejection::new(Reason::InvalidSpec, error.to_string()),
@@ -73,16 +78,20 @@ pub fn admit(
     Ok(Admitted { revision, plan })
 }
 
-/// What the resource has and this operator does not do yet is refused, not passed over.
-fn possible(spec: &job::Spec) -> Result<(), Rejection> {
-    let message = if spec.start_from.mode == StartMode::Snapshot {
-        "spec.startFrom: mode Snapshot is not there yet; give the savepoint's path with mode Path"
-    } else if spec.deletion_policy == DeletionPolicy::Delete {
-        "spec.deletionPolicy: Delete is not there yet; take Retain, and remove the job's folder from the store yourself"
-    } else {
-        return Ok(());
+/// What a store in a claim needs.
+fn claim(observed: &Observed) -> Result<(), Rejection> {
+    let Some(claim) = observed.references.claim.as_ref().filter(|claim| !claim.is_shared()) else { return Ok(()) };
+    let name = &claim.name;
+    let Some(modes) = &claim.modes else {
+        let message = format!("spec.store.claimName: there is no PersistentVolumeClaim {name}");
+        return Err(Rejection::new(Reason::ReferenceNotFound, message));
     };
-    Err(Rejection::new(Reason::InvalidSpec, message))
+    let message = format!(
+        "spec.store.claimName: the PersistentVolumeClaim {name} has {} and not ReadWriteMany, so that pods on several nodes \
+         cannot share it; give a bucket instead: spec.store.uri s3://BUCKET/PREFIX",
+        modes.join(", ")
+    );
+    Err(Rejection::new(Reason::VolumeNotShared, message))
 }
 
 /// How a revision scales whose job's spec cannot be read any more: as it did at its start.

@@ -102,6 +102,16 @@ pub fn build(observed: &Observed, decision: &Decision) -> Result<Desired, Error>
     Ok(desired)
 }
 
+/// Everything without pods.
+pub fn to_zero(observed: &Observed) -> Vec<Sized> {
+    let up = observed.workloads.iter().filter(|workload| workload.replicas > 0);
+    let known = up.filter_map(|workload| {
+        let revision = observed.revisions.iter().find(|revision| revision.name == workload.revision)?;
+        Some(sized(&observed.identity, revision, workload.role, 0, true))
+    });
+    known.collect()
+}
+
 /// The object of a revision to the letter, with its number of pods.
 fn sized(job: &Identity, revision: &Revision, role: Role, replicas: u32, shrinks: bool) -> Sized {
     let mut object = match role {

@@ -204,7 +204,7 @@ fn has_pods(observed: &Observed, is_meant: &impl Fn(&str) -> bool) -> bool {
 }
 
 /// Whether a pod should be gone long since.
-pub(super) fn is_stuck(pod: &Pod, now_ms: i64) -> bool {
+pub fn is_stuck(pod: &Pod, now_ms: i64) -> bool {
     // The time of deletion has the grace in it.
     pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| now_ms - time.0.as_millisecond() > STUCK_MS)
 }

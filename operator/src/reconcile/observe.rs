@@ -9,6 +9,7 @@ use millstream_api::crd::{REVISION_LABEL, StreamJob};
 use millstream_api::wire::{JobStatus, RescaleStatus, StageStatus};
 
 use super::Error;
+use super::reference::{self, References};
 use crate::cache::Kind;
 use crate::client::{Client, Secure};
 use crate::clock::now_ms;
@@ -48,6 +49,8 @@ pub struct Observed {
     pub check_refused: Option<(String, i64, Trouble)>,
     /// What its coordinator says.
     pub answer: Answer,
+    /// What its spec refers to, beside its SQL.
+    pub references: References,
 }
 
 /// Where the SQL is.
@@ -145,8 +148,9 @@ pub async fn observe(context: &Context, job: &Arc<StreamJob>, memory: &mut Memor
     let refusals = refusals(context, &identity, &workloads, memory, now_ms).await;
     let answer = ask(context, &identity, &pods, memory, now_ms).await?;
     let check_refused = memory.check_refused.clone();
+    let references = reference::look(context, job, &identity, memory, now_ms).await?;
     let job = Arc::clone(job);
-    Ok(Observed { now_ms, job, identity, sql, revisions, workloads, pods, refusals, check_refused, answer })
+    Ok(Observed { now_ms, job, identity, sql, revisions, workloads, pods, refusals, check_refused, answer, references })
 }
 
 async fn sql(

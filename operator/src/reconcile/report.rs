@@ -94,7 +94,11 @@ pub fn status(facts: Facts<'_>) -> StreamJobStatus {
         operation: operation(&facts),
         lag: is_up.then(|| lag::lag(&facts)).flatten(),
         checkpoint: checkpoint(&facts),
-        started_from: before.started_from.clone(),
+        // Whoever runs the job knows it; while there is nobody, what was said stands.
+        started_from: match facts.said() {
+            Some(said) if said.job.term > 0 => said.job.started_from.clone(),
+            _ => before.started_from.clone(),
+        },
         recommendation: recommendation(&facts),
         last_failure: last_failure(&facts),
         operator: Some(facts.installation.to_owned()),

@@ -8,7 +8,7 @@ use super::pod::{DATA_VOLUME, JOB_FILE, STORE};
 use super::{meta, owner};
 use crate::diagnose::CHECK;
 use crate::name::{CONTAINER, Identity};
-use crate::revision::Revision;
+use crate::revision::{self, Revision};
 
 /// Where the process leaves its result.
 const RESULT: &str = "/dev/termination-log";
@@ -19,8 +19,8 @@ pub fn pod(job: &Identity, revision: &Revision, name: String, required: bool) ->
     let template: PodTemplateSpec = serde_json::from_value(template)?;
     let mut spec = template.spec.unwrap_or_default();
     let mut args = vec!["validate".to_owned(), JOB_FILE.to_owned(), "--json".to_owned()];
-    if let Some(folder) = folder(job, revision) {
-        args.extend(["--against".to_owned(), folder]);
+    if let Some((checkpoint, required)) = against(job, revision, required) {
+        args.extend(["--against".to_owned(), checkpoint]);
         if required {
             args.push("--required".to_owned());
         }
@@ -52,6 +52,15 @@ pub fn pod(job: &Identity, revision: &Revision, name: String, required: bool) ->
     metadata.annotations = theirs.annotations;
     metadata.owner_references = Some(vec![owner(job)]);
     Ok(Pod { metadata, spec: Some(spec), status: None })
+}
+
+/// The checkpoint that its state has to fit, or the folder with it, and whether it has to be there: of a revision that takes the job back,
+/// what it goes back to. `Latest` is found by the coordinator alone.
+fn against(job: &Identity, revision: &Revision, required: bool) -> Option<(String, bool)> {
+    match revision::goes_back(revision) {
+        Some(start) => Some((start.path?, true)),
+        None => Some((folder(job, revision)?, required)),
+    }
 }
 
 /// The job's folder in the store of the revision.

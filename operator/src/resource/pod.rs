@@ -18,7 +18,9 @@ use crate::name::{CONTAINER, Role, port};
 mod environment;
 mod volume;
 
+pub(super) use environment::credentials;
 pub use volume::{DATA_VOLUME, JOB_FILE, STORE};
+pub(super) use volume::{shared_mounts, shared_volumes};
 
 /// The user of the image, who owns nothing.
 const USER: i64 = 65_532;
@@ -125,7 +127,7 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
 }
 
 /// What the user says, or requests that make a pod schedulable where quotas want some.
-fn resources(given: &Resources, cpu: &str, memory_bytes: u64) -> ResourceRequirements {
+pub(super) fn resources(given: &Resources, cpu: &str, memory_bytes: u64) -> ResourceRequirements {
     let quantities = |amounts: &BTreeMap<String, millstream_api::job::Amount>| {
         amounts.iter().map(|(name, amount)| (name.clone(), Quantity(amount.0.clone()))).collect()
     };
@@ -142,14 +144,14 @@ fn resources(given: &Resources, cpu: &str, memory_bytes: u64) -> ResourceRequire
     }
 }
 
-fn pull_secrets(source: Source<'_>) -> Option<Vec<LocalObjectReference>> {
+pub(super) fn pull_secrets(source: Source<'_>) -> Option<Vec<LocalObjectReference>> {
     let secrets = source.spec.image_pull_secrets.iter();
     let secrets: Vec<_> = secrets.map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
     Some(secrets).filter(|secrets| !secrets.is_empty())
 }
 
 /// What the Pod Security level `restricted` asks of a pod.
-fn pod_security() -> PodSecurityContext {
+pub(super) fn pod_security() -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(USER),
@@ -161,7 +163,7 @@ fn pod_security() -> PodSecurityContext {
 }
 
 /// What it asks of a container, and a root file system that cannot be written.
-fn container_security() -> SecurityContext {
+pub(super) fn container_security() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
@@ -170,7 +172,7 @@ fn container_security() -> SecurityContext {
     }
 }
 
-fn tolerations() -> Vec<Toleration> {
+pub(super) fn tolerations() -> Vec<Toleration> {
     let toleration = |taint: &str| Toleration {
         key: Some(format!("node.kubernetes.io/{taint}")),
         operator: Some("Exists".into()),

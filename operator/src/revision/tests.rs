@@ -18,7 +18,8 @@ fn inputs(spec: &Spec) -> Inputs {
 }
 
 fn revision(spec: &Spec, default_image: &str, revisions: &[Revision]) -> Revision {
-    let make_ = Make { job: &job(), spec, sql: Some(SQL), default_image, generation: 7 };
+    let start = Start { from: spec.start_from.clone(), restore: None };
+    let make_ = Make { job: &job(), spec, sql: Some(SQL), default_image, generation: 7, start: &start };
     make(make_, &inputs(spec), revisions).unwrap()
 }
 
@@ -64,12 +65,12 @@ fn an_operator_with_other_defaults_finds_the_revision_of_the_old_one() {
     let read = Revision::read(&object).unwrap();
     assert_eq!(read, old, "what is stored is read back");
     let revisions = [read];
-    assert_eq!(find(&revisions, &inputs(&spec())), Some(&old));
+    assert_eq!(find(&revisions, &inputs(&spec()), 8), Some(&old));
     assert_ne!(revision(&spec(), "millstream:2", &[]).name, old.name, "though it would render another");
     // One that knows a field this one does not.
     let mut newer = old.clone();
     newer.data.inputs["spec"]["fromTheFuture"] = json!(true);
-    assert!(find(&[newer], &inputs(&spec())).is_some());
+    assert!(find(&[newer], &inputs(&spec()), 8).is_some());
 }
 
 #[test]

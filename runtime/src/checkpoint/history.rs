@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::manifest::Manifest;
+use super::origin::Begun;
 use super::paths::{self, ManifestId};
 use super::store::CheckpointStore;
 
@@ -69,6 +70,8 @@ struct Claim {
 struct Start {
     term: Term,
     starts_from: Option<ManifestId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun: Option<Begun>,
 }
 
 /// Which manifests count, newest first: of each term on the chain, those up to an epoch (none = all).
@@ -117,6 +120,8 @@ pub struct Terms {
     pub highest: Term,
     /// What each term that has started did start from.
     pub starts: BTreeMap<Term, Option<ManifestId>>,
+    /// What those terms began with that did not go on from where the job was.
+    pub begun: BTreeMap<Term, Begun>,
 }
 
 fn highest_term(store: &dyn CheckpointStore, prefix: &str) -> Result<Term, Error> {
@@ -134,7 +139,9 @@ pub fn terms(store: &dyn CheckpointStore, prefix: &str) -> Result<Terms, Error> 
         if is_start && let Some(bytes) = store.get(&object.path)? {
             let corrupt =
                 |error: serde_json::Error| Error::Corrupt { path: object.path.clone(), reason: error.to_string() };
-            terms.starts.insert(term, serde_json::from_slice::<Start>(&bytes).map_err(corrupt)?.starts_from);
+            let start = serde_json::from_slice::<Start>(&bytes).map_err(corrupt)?;
+            terms.starts.insert(term, start.starts_from);
+            terms.begun.extend(start.begun.map(|begun| (term, begun)));
         }
     }
     Ok(terms)
@@ -145,6 +152,17 @@ pub fn claim_term(
     store: &dyn CheckpointStore,
     prefix: &str,
     from: StartFrom,
+    by: &str,
+    now_ms: i64,
+) -> Result<Claimed, Error> {
+    begin_term(store, prefix, (from, None), by, now_ms)
+}
+
+/// The same for a term in which the job begins, or begins anew: with what is noted in the claim.
+pub fn begin_term(
+    store: &dyn CheckpointStore,
+    prefix: &str,
+    (from, begun): (StartFrom, Option<Begun>),
     by: &str,
     now_ms: i64,
 ) -> Result<Claimed, Error> {
@@ -160,7 +178,7 @@ pub fn claim_term(
         StartFrom::Exactly(id) => Newest { manifest: Some(load(store, prefix, id)?), skipped: Vec::new() },
         StartFrom::Nothing => Newest { manifest: None, skipped: Vec::new() },
     };
-    let start = Start { term, starts_from: newest.manifest.as_ref().map(Manifest::id) };
+    let start = Start { term, starts_from: newest.manifest.as_ref().map(Manifest::id), begun };
     create(store, &paths::start(prefix, term), json(&start)?)?;
     let by = highest_term(store, prefix)?;
     if by > term {
@@ -177,12 +195,17 @@ pub fn first_claimed_at_ms(store: &dyn CheckpointStore, prefix: &str) -> Result<
     Ok(claim.map(|claim| claim.claimed_at_ms))
 }
 
-/// The newest checkpoint of the jobs whose folders are beside this one's, which are those that had its name: prefix and manifest.
-pub fn latest_beside(store: &dyn CheckpointStore, prefix: &str) -> Result<Option<(String, ManifestId)>, Error> {
+/// The newest checkpoint of the jobs whose folders are beside this one's, which are those that had its name, and of this one if
+/// `own` is to be counted: prefix and manifest.
+pub fn latest_beside(
+    store: &dyn CheckpointStore,
+    prefix: &str,
+    own: bool,
+) -> Result<Option<(String, ManifestId)>, Error> {
     let Some((folder, _)) = prefix.rsplit_once('/') else { return Ok(None) };
     let listed = store.list(folder)?;
     let manifests = listed.iter().filter_map(|object| object.path.split_once("/manifests/"));
-    let others: BTreeSet<&str> = manifests.map(|(other, _)| other).filter(|other| *other != prefix).collect();
+    let others: BTreeSet<&str> = manifests.map(|(other, _)| other).filter(|other| own || *other != prefix).collect();
     let mut latest: Option<(i64, String, ManifestId)> = None;
     for other in others {
         let Some(manifest) = newest(store, other)?.manifest else { continue };
@@ -242,6 +265,19 @@ pub fn load(store: &dyn CheckpointStore, prefix: &str, id: ManifestId) -> Result
         return Err(Error::Corrupt { path, reason: format!("it is manifest {}", manifest.id()) });
     }
     Ok(manifest)
+}
+
+/// The savepoint that was taken for the request with this name, if it counts.
+pub fn savepoint(store: &dyn CheckpointStore, prefix: &str, name: &str) -> Result<Option<Manifest>, Error> {
+    let chain = Chain::new(&terms(store, prefix)?.starts);
+    for id in chain.order(list(store, prefix)?) {
+        match load(store, prefix, id) {
+            Ok(manifest) if manifest.asked.as_deref() == Some(name) => return Ok(Some(manifest)),
+            Ok(_) | Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// The newest manifest that counts and can be read. One of a newer format version is not passed over: what it says has happened.

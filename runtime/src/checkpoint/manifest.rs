@@ -36,6 +36,9 @@ pub struct Manifest {
     pub generation: Generation,
     /// Whether a person asked for it.
     pub savepoint: bool,
+    /// Name of the request that it was taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// Whether the input has ended and this is the job's last output.
     #[serde(rename = "final")]
     pub final_: bool,

@@ -14,10 +14,12 @@ use crate::state::disk::{Disk, MemoryDisk};
 use crate::state::memory::MemoryBackend;
 use crate::state::{Backend, Store};
 
+mod erase;
 mod files;
 mod garbage;
 mod history;
 mod manifest;
+mod origin;
 mod restore;
 
 fn id(epoch: Epoch, term: Term) -> ManifestId {
@@ -62,6 +64,7 @@ fn manifest(id: ManifestId, tasks: Vec<TaskManifest>) -> Manifest {
         term: id.term,
         generation: 1,
         savepoint: false,
+        asked: None,
         final_: false,
         created_at_ms: 1_000,
         started_at_ms: 500,

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millstream_api::wire::{
-    CheckpointStatus, ErrorBody, JobStatus, ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest,
-    StageStatus, StopRequest,
+    CheckpointStatus, EraseRequest, EraseSavepointRequest, EraseStatus, ErrorBody, JobStatus, ReleaseRequest,
+    RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
 };
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -42,7 +42,21 @@ pub enum Call {
     Metrics(oneshot::Sender<String>),
     /// To change something.
     Change(Request, oneshot::Sender<Reply>),
+    /// To remove something from the store.
+    Erase(Erase, oneshot::Sender<Erased>),
 }
+
+/// What is to be removed from the store.
+#[derive(Debug)]
+pub enum Erase {
+    /// All the job has there.
+    Job(EraseRequest),
+    /// A savepoint.
+    Savepoint(EraseSavepointRequest),
+}
+
+/// What was, or a status and why not.
+pub type Erased = Result<EraseStatus, (u16, ErrorBody)>;
 
 /// What somebody has seen of a rescale who waits for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +118,13 @@ pub fn router(calls: mpsc::Sender<Call>, token: &str) -> Router {
         .route("/api/v1/stages", get(stages))
         .route("/api/v1/checkpoints", get(checkpoints))
         .route("/api/v1/savepoints", post(savepoint))
+        .route("/api/v1/savepoints/erase", post(erase_savepoint))
         .route("/api/v1/rescale", post(rescale))
         .route("/api/v1/rescale/cancel", post(cancel_rescale))
         .route("/api/v1/rescales", get(rescales))
         .route("/api/v1/workers/release", post(release))
         .route("/api/v1/stop", post(stop))
+        .route("/api/v1/erase", post(erase))
         .layer(middleware::from_fn_with_state(api.clone(), authorize));
     Router::new()
         .route("/api/v1/openapi.json", get(|| async { Json(openapi()) }))
@@ -122,7 +138,19 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(
         info(title = "Millstream job API", description = "One running job, served by its coordinator."),
-        paths(job, stages, checkpoints, savepoint, rescale, cancel_rescale, rescales, release, stop)
+        paths(
+            job,
+            stages,
+            checkpoints,
+            savepoint,
+            erase_savepoint,
+            rescale,
+            cancel_rescale,
+            rescales,
+            release,
+            stop,
+            erase
+        )
     )]
     struct Document;
     Document::openapi()
@@ -203,8 +231,9 @@ async fn rescales(
 /// Takes a savepoint; answers when it is complete.
 #[utoipa::path(post, path = "/api/v1/savepoints", request_body = SavepointRequest,
     responses((status = 200, body = CheckpointStatus), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
-async fn savepoint(State(api): State<Api>) -> Result<Json<CheckpointStatus>, Refused> {
-    match api.ask(|reply| Call::Change(Request::Savepoint, reply)).await? {
+async fn savepoint(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<CheckpointStatus>, Refused> {
+    let request = if body.is_empty() { SavepointRequest::default() } else { parse(&body)? };
+    match api.ask(|reply| Call::Change(Request::Savepoint(request), reply)).await? {
         Reply::Savepoint(status) => Ok(Json(status)),
         other => Err(Refused::from_reply(other)),
     }
@@ -256,6 +285,27 @@ async fn stop(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<Jo
         Reply::Stop => api.ask(Call::Job).await.map(Json),
         other => Err(Refused::from_reply(other)),
     }
+}
+
+/// Removes a savepoint and the files that no other checkpoint needs.
+#[utoipa::path(post, path = "/api/v1/savepoints/erase", request_body = EraseSavepointRequest,
+    responses((status = 200, body = EraseStatus), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)))]
+async fn erase_savepoint(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<EraseStatus>, Refused> {
+    let request = parse(&body)?;
+    erased(api.ask(|reply| Call::Erase(Erase::Savepoint(request), reply)).await?)
+}
+
+/// Removes everything that a job which is over has in the store.
+#[utoipa::path(post, path = "/api/v1/erase", request_body = EraseRequest,
+    responses((status = 200, body = EraseStatus), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody),
+        (status = 503, body = ErrorBody)))]
+async fn erase(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<EraseStatus>, Refused> {
+    let request = parse(&body)?;
+    erased(api.ask(|reply| Call::Erase(Erase::Job(request), reply)).await?)
+}
+
+fn erased(erased: Erased) -> Result<Json<EraseStatus>, Refused> {
+    erased.map(Json).map_err(|(status, body)| Refused::from_reply(Reply::Refused(status, body)))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {

@@ -17,7 +17,7 @@ use millstream_api::wire::{CheckpointStatus, JobState, RescaleStatus};
 
 use super::load::Loads;
 use super::place::StageShape;
-use super::round::{RequestId, Round};
+use super::round::{Asked, Round};
 use crate::checkpoint::manifest::{Manifest, StateRegistration};
 use crate::job::JobSpec;
 use crate::message::{Failure, Register, Report, RestoreFrom, StageDeployment, TaskReport};
@@ -32,6 +32,7 @@ mod live;
 mod measure;
 mod release;
 mod request;
+mod savepoint;
 mod target;
 
 pub use event::{Action, Event, Reply, Request};
@@ -56,6 +57,8 @@ pub struct Config {
     pub job_id: u64,
     /// First start of the job, ms since 1970.
     pub started_at_ms: i64,
+    /// Path of what it began with, if that is not a checkpoint that it went on from by itself.
+    pub started_from: Option<String>,
     /// Incarnation of this coordinator.
     pub term: Term,
     /// The generation that was deployed last, under an earlier term.
@@ -139,7 +142,7 @@ pub struct Coordinator {
     /// Tasks of another coordinator may run.
     adoption: Option<adopt::Adoption>,
     /// Savepoints asked for while none could begin.
-    savepoints_wanted: VecDeque<RequestId>,
+    savepoints_wanted: VecDeque<Asked>,
     /// Handed to the store and not heard of since: whether it counts is not known, even if its round is over.
     storing: Option<Manifest>,
     next_task: TaskId,

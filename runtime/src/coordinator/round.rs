@@ -9,13 +9,22 @@ use crate::message::StageDeployment;
 /// Names the request a reply belongs to.
 pub type RequestId = u64;
 
+/// Who asked for a savepoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The request that is answered.
+    pub id: RequestId,
+    /// Its name, by which it may be asked for again.
+    pub name: Option<String>,
+}
+
 /// Why a checkpoint is taken, and so what follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
     /// Its time had come.
     Periodic,
     /// A person asked.
-    Savepoint(RequestId),
+    Savepoint(Asked),
     /// Before a restart rescale.
     Rescale,
     /// Before a stop.
@@ -24,6 +33,16 @@ pub enum Purpose {
     Leave,
     /// All input has been processed: commits the last output.
     Final,
+}
+
+impl Purpose {
+    /// Who asked for it, if somebody did.
+    pub fn asked(&self) -> Option<&Asked> {
+        match self {
+            Self::Savepoint(asked) => Some(asked),
+            Self::Periodic | Self::Rescale | Self::Stop | Self::Leave | Self::Final => None,
+        }
+    }
 }
 
 /// Where it is.

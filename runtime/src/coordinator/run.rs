@@ -1,10 +1,13 @@
 //! The coordinator's shell: control connections, the API, the checkpoint store, and one loop that feeds the state machine and does
 //! what it says. On the local platform it finds and leaves files in a work folder; in a pod its ports and its store are told.
 mod admin;
+mod erase;
 mod open;
+mod savepoint;
 mod turns;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use millstream_api::wire::JobState;
@@ -29,6 +32,9 @@ use turns::Loop;
 /// Why a coordinator cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// All it had in the store was removed, and nothing is to be written there any more.
+    #[error("the job was erased from the store; nothing of it runs any more")]
+    Erased,
     /// The work folder.
     #[error("cannot use the work folder")]
     Workdir(#[source] std::io::Error),
@@ -107,6 +113,8 @@ pub enum Home {
     Pod {
         /// Told how the job has ended, and why.
         ended: Ended,
+        /// Folder for what lives as long as the pod.
+        data: PathBuf,
     },
 }
 
@@ -120,6 +128,8 @@ pub struct Setup {
     pub started_at_ms: Option<i64>,
     /// What it begins with.
     pub origin: Origin,
+    /// Names the wish that it begins with that, though it has begun before: such a wish is granted once.
+    pub restore: Option<String>,
     /// Where its checkpoints are.
     pub store: Location,
     /// Its folder in there.
@@ -151,6 +161,7 @@ impl Setup {
             job_id: file.job_id,
             started_at_ms: Some(file.started_at_ms),
             origin: file.restore.map_or(Origin::Empty, Origin::From),
+            restore: None,
             store: Location::folder(&workdir.checkpoints()),
             prefix: file.prefix,
             secret: Secret::new(file.secret.as_bytes()),
@@ -176,6 +187,11 @@ pub async fn serve(setup: Setup, retire: impl Future<Output = ()>) -> Result<Opt
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let (calls, mut from_api) = mpsc::channel(CALLS);
+    if let Home::Pod { data, .. } = &setup.home
+        && erase::is_erased(data)
+    {
+        return Err(Error::Erased);
+    }
     let api_address = listen_api(&setup, calls).await?;
     let opened = tokio::select! {
         opened = open::insist(&setup, clock.as_ref(), &mut from_api) => opened?,
@@ -211,6 +227,7 @@ pub async fn serve(setup: Setup, retire: impl Future<Output = ()>) -> Result<Opt
         watchers: Vec::new(),
         next: 0,
         trouble: Arc::default(),
+        erasing: Arc::default(),
         redaction: setup.redaction,
     }
     .run(from_workers, from_api, retire)

@@ -42,6 +42,7 @@ impl Coordinator {
             workers: self.workers.values().map(worker).collect(),
             checkpoint: self.checkpoints.front().cloned(),
             restored_epoch: self.restored_epoch,
+            started_from: self.config.started_from.clone(),
             late_rows: self.gone.late_rows + reports.values().map(|report| report.counters.late_rows).sum::<u64>(),
             bad_records: self.gone.bad_records
                 + reports.values().map(|report| report.counters.bad_records).sum::<u64>(),

@@ -186,6 +186,7 @@ impl World {
         let shown = from.as_ref().map(|(_, from)| from.id.to_string());
         self.note(format!("coordinator starts with term {} from {shown:?}", claimed.term));
         let config = Config {
+            started_from: None,
             job: self.job.clone(),
             stages: self.shape.stages.clone(),
             fingerprint: self.shape.fingerprint,

@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 use std::sync::{Arc, Mutex};
 
-use millstream_api::wire::{Batching, RescaleStrategy};
+use millstream_api::wire::{Batching, RescaleStrategy, SavepointRequest};
 use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
 use millstream_runtime::coordinator::protocol::Request;
 use millstream_runtime::message::Report;
@@ -109,7 +109,7 @@ impl World {
                 (self.seats.accepted_rescales > accepted, &mut self.plan.done.rescale)
             }
             Kind::Savepoint => {
-                self.ask(Request::Savepoint)?;
+                self.ask(Request::Savepoint(SavepointRequest::default()))?;
                 (true, &mut self.plan.done.savepoint)
             }
             Kind::Drain => (self.drain(), &mut self.plan.done.drain),

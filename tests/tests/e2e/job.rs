@@ -87,6 +87,11 @@ stringData: {{AWS_ACCESS_KEY_ID: millstream, AWS_SECRET_ACCESS_KEY: change-me-pl
         Ok(job)
     }
 
+    /// Where its manifest and its result are.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub fn result(&self) -> PathBuf {
         self.folder.path().join("result")
     }

@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 mod bench;
 #[path = "operator/chart.rs"]
 mod chart;
+#[path = "operator/deletion.rs"]
+mod deletion;
 #[path = "operator/install.rs"]
 mod install;
 #[path = "operator/killed.rs"]
@@ -30,6 +32,8 @@ mod renewal;
 mod replicas;
 #[path = "operator/revision.rs"]
 mod revision;
+#[path = "operator/snapshot.rs"]
+mod snapshot;
 
 /// The longest that anything here may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -188,12 +192,6 @@ async fn what_cannot_be_run_says_where_and_what_to_do() -> Result<()> {
     for (more, reason, said) in [
         (json!({"settings": [{"name": "batch.row", "value": "1"}]}), "InvalidSpec", "spec.settings[0]"),
         (json!({"store": null}), "InvalidSpec", "spec.store: "),
-        (json!({"deletionPolicy": "Delete"}), "InvalidSpec", "spec.deletionPolicy: Delete is not there yet"),
-        (
-            json!({"startFrom": {"mode": "Snapshot", "snapshotName": "s"}}),
-            "InvalidSpec",
-            "spec.startFrom: mode Snapshot is not there yet",
-        ),
         (
             json!({"worker": {"podTemplate": {"spec": {"restartPolicy": "Never"}}}}),
             "InvalidPodTemplate",

@@ -74,6 +74,10 @@ impl Answers {
                 let error = "a job of the bench does not change".to_owned();
                 drop(reply.send(Reply::Refused(409, ErrorBody { error })));
             }
+            Call::Erase(_, reply) => {
+                let error = "a job of the bench has nothing in a store".to_owned();
+                drop(reply.send(Err((409, ErrorBody { error }))));
+            }
         }
     }
 
@@ -97,6 +101,7 @@ impl Answers {
             workers: vec![worker],
             checkpoint: self.checkpoint(),
             restored_epoch: None,
+            started_from: None,
             late_rows: 0,
             bad_records: 0,
         }
@@ -105,6 +110,7 @@ impl Answers {
     fn checkpoint(&self) -> Option<CheckpointStatus> {
         let epoch = self.clock.now_us() / 1000 / CHECKPOINT_MS;
         (epoch > 0).then(|| CheckpointStatus {
+            name: None,
             epoch,
             savepoint: false,
             completed_at_ms: self.started_ms + i64::try_from(epoch * CHECKPOINT_MS).unwrap_or_default(),

@@ -50,6 +50,7 @@ fn story() -> Model {
         model.update(&Report { at_ms, event: Event::Sample(sample) });
     }
     let checkpoint = CheckpointStatus {
+        name: None,
         epoch: 12,
         savepoint: false,
         completed_at_ms: 0,

@@ -1,6 +1,8 @@
 //! What a process is told beside its job file: who it is, and values that no file should hold.
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, SecretKeySelector};
 
+use millstream_api::job::Spec;
+
 use crate::name::Role;
 use crate::resource::Source;
 
@@ -24,10 +26,15 @@ pub fn environment(source: Source<'_>, grace_seconds: i64) -> Vec<EnvVar> {
             (text, None) => value(&name, text.as_deref().unwrap_or_default()),
         });
     }
-    if let Some(secret) = spec.store.as_ref().and_then(|store| store.credentials_secret_name.as_ref()) {
-        all.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|key| from_secret(key, secret, key)));
-    }
+    all.extend(credentials(spec));
     all
+}
+
+/// What the store asks for.
+pub fn credentials(spec: &Spec) -> Vec<EnvVar> {
+    let secret = spec.store.as_ref().and_then(|store| store.credentials_secret_name.as_ref());
+    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    secret.iter().flat_map(|secret| keys.map(|key| from_secret(key, secret, key))).collect()
 }
 
 fn value(name: &str, value: &str) -> EnvVar {

@@ -44,8 +44,13 @@ pub fn volumes(source: Source<'_>, role: Role) -> Vec<Volume> {
         data,
         empty_dir(TMP_VOLUME, TMP_SIZE),
     ];
-    volumes.extend(store_claim(source).map(|name| claim(STORE_VOLUME, name)));
+    volumes.extend(shared_volumes(source));
     volumes
+}
+
+/// The store, if that is a claim.
+pub fn shared_volumes(source: Source<'_>) -> Vec<Volume> {
+    store_claim(source).map(|name| claim(STORE_VOLUME, name)).into_iter().collect()
 }
 
 pub fn mounts(source: Source<'_>) -> Vec<VolumeMount> {
@@ -56,8 +61,13 @@ pub fn mounts(source: Source<'_>) -> Vec<VolumeMount> {
         mount(DATA_VOLUME, DATA, false),
         mount(TMP_VOLUME, "/tmp", false),
     ];
-    mounts.extend(store_claim(source).map(|_| mount(STORE_VOLUME, STORE, false)));
+    mounts.extend(shared_mounts(source));
     mounts
+}
+
+/// Where the store is mounted, if that is a claim.
+pub fn shared_mounts(source: Source<'_>) -> Vec<VolumeMount> {
+    store_claim(source).map(|_| mount(STORE_VOLUME, STORE, false)).into_iter().collect()
 }
 
 fn store_claim(source: Source<'_>) -> Option<&str> {

@@ -40,7 +40,7 @@ impl Coordinator {
             Some(Intent::Retire) => {}
             None if all_ended && self.live.is_none() => self.trigger(now_ms, Purpose::Final, out),
             None => match self.savepoints_wanted.pop_front() {
-                Some(id) => self.trigger(now_ms, Purpose::Savepoint(id), out),
+                Some(asked) => self.trigger(now_ms, Purpose::Savepoint(asked), out),
                 None if due => self.trigger(now_ms, Purpose::Periodic, out),
                 None => {}
             },
@@ -92,6 +92,7 @@ impl Coordinator {
             sql_hash: self.config.sql_hash.clone(),
             epoch: round.epoch,
             savepoint: matches!(round.purpose, Purpose::Savepoint(_) | Purpose::Stop),
+            asked: round.purpose.asked().and_then(|asked| asked.name.clone()),
             generation: self.generation,
             term: self.config.term,
             created_at_ms: now_ms,
@@ -132,10 +133,11 @@ impl Coordinator {
             uploaded_bytes: round.uploaded_bytes,
             state_bytes: round.parts.values().map(|(_, part)| part.state_bytes).sum(),
             path,
+            name: manifest.asked.clone(),
         };
         round.step = Step::Committing(hosts);
-        if let Purpose::Savepoint(id) = round.purpose {
-            out.push(Action::Answer { id, reply: Box::new(Reply::Savepoint(status.clone())) });
+        if let Some(asked) = round.purpose.asked() {
+            out.push(Action::Answer { id: asked.id, reply: Box::new(Reply::Savepoint(status.clone())) });
         }
         let epoch = manifest.epoch;
         self.totals.checkpoints += 1;
@@ -178,7 +180,8 @@ impl Coordinator {
         }
         self.totals.checkpoints_failed += 1;
         out.push(Action::Tell(format!("checkpoint {epoch} given up: {reason}")));
-        if let Purpose::Savepoint(id) = round.purpose {
+        if let Some(asked) = round.purpose.asked() {
+            let id = asked.id;
             let error = format!("savepoint {epoch} failed: {reason}; ask again");
             out.push(Action::Answer { id, reply: Box::new(Reply::Refused(503, ErrorBody { error })) });
         }

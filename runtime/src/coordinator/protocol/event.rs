@@ -1,7 +1,7 @@
 //! What goes into the coordinator's state machine and what comes out.
 use millstream_api::id::{Epoch, Generation};
 use millstream_api::wire::{
-    CheckpointStatus, ErrorBody, Expect, JobState, ReleaseRequest, RescaleRequest, RescaleStatus,
+    CheckpointStatus, ErrorBody, Expect, JobState, ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest,
 };
 
 use crate::checkpoint::manifest::Manifest;
@@ -57,7 +57,7 @@ pub enum Request {
     /// An end to the rescale under way.
     CancelRescale,
     /// A savepoint.
-    Savepoint,
+    Savepoint(SavepointRequest),
     /// An end, with a savepoint or not.
     Stop {
         /// Take a savepoint first.

@@ -1,6 +1,7 @@
 //! What is done about lost workers and failed tasks, and how a generation and a job end.
 use super::{Action, Coordinator, Intent, Phase, Reply, Then};
 use crate::coordinator::place;
+use crate::coordinator::round::Asked;
 use crate::message::{Command, Failure};
 use millstream_api::wire::{ErrorBody, JobState, RescaleState};
 
@@ -101,7 +102,7 @@ impl Coordinator {
         if let Some(epoch) = self.round.as_ref().map(|round| round.epoch) {
             self.drop_round(epoch, "the job went back to its last checkpoint", out);
         }
-        for id in std::mem::take(&mut self.savepoints_wanted) {
+        for Asked { id, .. } in std::mem::take(&mut self.savepoints_wanted) {
             let error = "the savepoint could not begin: the tasks were stopped; ask again".to_owned();
             out.push(Action::Answer { id, reply: Box::new(Reply::Refused(503, ErrorBody { error })) });
         }

@@ -240,10 +240,10 @@ impl Coordinator {
             live.gave_up_after = Some(last);
         }
         if let Some(round) = &mut self.round
-            && let Purpose::Savepoint(id) = round.purpose
+            && let Some(asked) = round.purpose.asked().cloned()
         {
             round.purpose = Purpose::Periodic;
-            self.savepoints_wanted.push_back(id); // Begun anew between two batches.
+            self.savepoints_wanted.push_back(asked); // Begun anew between two batches.
         }
         self.give_up_round(epoch, "a rescale does not wait longer for its barrier", out);
         true

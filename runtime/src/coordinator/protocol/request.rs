@@ -6,7 +6,7 @@ use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleState, Re
 use super::live::Plan;
 use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Request, Then};
 use crate::coordinator::place::StageShape;
-use crate::coordinator::round::{Purpose, RequestId};
+use crate::coordinator::round::RequestId;
 
 impl Coordinator {
     pub(super) fn asked(&mut self, now_ms: i64, id: RequestId, request: Request, out: &mut Vec<Action>) {
@@ -17,7 +17,7 @@ impl Coordinator {
             },
             Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
             Request::CancelRescale => self.ask_cancel(now_ms, out).map(Some),
-            Request::Savepoint => self.ask_savepoint(now_ms, id, out).map(|()| None),
+            Request::Savepoint(request) => self.ask_savepoint(now_ms, id, request, out),
             Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
             Request::Release(request) => self.ask_release(&request, out).map(Some),
         };
@@ -28,23 +28,6 @@ impl Coordinator {
                 out.push(Action::Answer { id, reply: Box::new(Reply::Refused(status, ErrorBody { error })) });
             }
         }
-    }
-
-    fn ask_savepoint(&mut self, now_ms: i64, id: RequestId, out: &mut Vec<Action>) -> Result<(), (u16, String)> {
-        if !matches!(self.phase, Phase::Running) || self.intent.is_some() {
-            return Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text())));
-        }
-        if let Some(round) = &mut self.round
-            && round.purpose == Purpose::Periodic
-            && matches!(round.step, crate::coordinator::round::Step::Cutting(_))
-        {
-            round.purpose = Purpose::Savepoint(id);
-        } else if self.round.is_some() || self.is_in_flux() {
-            self.savepoints_wanted.push_back(id);
-        } else {
-            self.trigger(now_ms, Purpose::Savepoint(id), out);
-        }
-        Ok(())
     }
 
     fn ask_stop(&mut self, savepoint: bool, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {
@@ -221,7 +204,7 @@ impl Coordinator {
         }
     }
 
-    fn state_text(&self) -> String {
+    pub(super) fn state_text(&self) -> String {
         serde_json::to_value(self.state()).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
     }
 }

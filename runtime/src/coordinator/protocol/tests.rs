@@ -62,6 +62,7 @@ fn config() -> Config {
         states: vec![vec![], vec![]],
         job_id: 9,
         started_at_ms: 0,
+        started_from: None,
         term: TERM,
         noted: None,
         pid: 1,

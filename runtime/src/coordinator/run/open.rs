@@ -10,6 +10,8 @@ use super::{Error, Home, Origin, Setup, blocking};
 use crate::checkpoint;
 use crate::checkpoint::history::{self, StartFrom};
 use crate::checkpoint::manifest::{Expected, Manifest};
+use crate::checkpoint::origin::{self, Beginning, Begun};
+use crate::checkpoint::paths;
 use crate::checkpoint::store::CheckpointStore;
 use crate::clock::Clock;
 use crate::coordinator::api::Call;
@@ -84,6 +86,7 @@ fn answer(call: Call, job: &str, told: Option<&str>) {
             workers: Vec::new(),
             checkpoint: None,
             restored_epoch: None,
+            started_from: None,
             late_rows: 0,
             bad_records: 0,
         })),
@@ -91,20 +94,32 @@ fn answer(call: Call, job: &str, told: Option<&str>) {
         Call::Checkpoints(reply) => drop(reply.send(Vec::new())),
         Call::Rescales { reply, .. } => drop(reply.send(Vec::new())),
         Call::Metrics(reply) => drop(reply.send(String::new())),
-        Call::Change(_, reply) => {
-            let error = format!("the coordinator is starting: {}", told.unwrap_or("it reads its checkpoints"));
-            drop(reply.send(Reply::Refused(503, ErrorBody { error })));
-        }
+        Call::Change(_, reply) => drop(reply.send(Reply::Refused(503, starting(told)))),
+        Call::Erase(_, reply) => drop(reply.send(Err((503, starting(told))))),
     }
+}
+
+fn starting(told: Option<&str>) -> ErrorBody {
+    ErrorBody { error: format!("the coordinator is starting: {}", told.unwrap_or("it reads its checkpoints")) }
 }
 
 async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
     let store = setup.store.open(Handle::current())?;
+    let (look, prefix, restore) = (Arc::clone(&store), setup.prefix.clone(), setup.restore.clone());
+    let known = blocking(move || origin::beginning(look.as_ref(), &prefix, restore.as_deref())).await??;
+    let (start, begun) = match known {
+        Beginning::First => (StartFrom::Newest, Some(begin(setup, &store, false).await?.1)),
+        Beginning::Again => {
+            let (start, begun) = begin(setup, &store, true).await?;
+            (start, Some(begun))
+        }
+        Beginning::Past(_) => (StartFrom::Newest, None),
+    };
     let (job, prefix, now_ms) = (setup.job.clone(), setup.prefix.clone(), clock.now_ms());
-    let claim = Arc::clone(&store);
+    let (claim, noting) = (Arc::clone(&store), begun.clone());
     let (shape, claimed, first) = blocking(move || {
         let by = format!("pid {}", std::process::id());
-        let claimed = history::claim_term(claim.as_ref(), &prefix, StartFrom::Newest, &by, now_ms);
+        let claimed = history::begin_term(claim.as_ref(), &prefix, (start, noting), &by, now_ms);
         (shape(&job), claimed, history::first_claimed_at_ms(claim.as_ref(), &prefix))
     })
     .await?;
@@ -112,17 +127,23 @@ async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
     for skipped in &claimed.skipped {
         tracing::warn!("checkpoint {} passed over: {}", skipped.id, skipped.reason);
     }
+    let begun = match known {
+        Beginning::Past(before) => before,
+        Beginning::First | Beginning::Again => begun,
+    };
+    let started_from = begun.and_then(|begun| begun.from);
     let own = |manifest: Manifest| {
         let from = RestoreFrom { root: None, prefix: setup.prefix.clone(), id: manifest.id() };
         (manifest, from)
     };
     let came_back = claimed.start.is_some();
-    let start = match claimed.start {
-        Some(manifest) => {
+    let start = match (claimed.start, &started_from) {
+        (Some(manifest), _) => {
             fits(&manifest, setup, Some(manifest.job_id), &shape)?;
             Some(own(manifest))
         }
-        None => origin(setup, &store, &shape).await?,
+        (None, Some(path)) => Some(load(setup, path, &shape).await?),
+        (None, None) => None,
     };
     let (listed, prefix) = (Arc::clone(&store), setup.prefix.clone());
     let noted = blocking(move || history::newest_generation(listed.as_ref(), &prefix)).await??;
@@ -132,6 +153,7 @@ async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
         // A job that goes on keeps its identity.
         job_id: from.map_or(setup.job_id, |manifest| manifest.job_id),
         started_at_ms: from.map_or(started_at_ms, |manifest| manifest.started_at_ms),
+        started_from,
         job: setup.job.clone(),
         stages: shape.stages,
         states: shape.states,
@@ -146,31 +168,37 @@ async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
     Ok(Opened { store, config, start, came_back })
 }
 
-/// What a job begins with that has no checkpoint of its own.
-async fn origin(
-    setup: &Setup,
-    store: &Arc<dyn CheckpointStore>,
-    shape: &Shape,
-) -> Result<Option<(Manifest, RestoreFrom)>, Error> {
-    let (store, from) = match &setup.origin {
-        Origin::Empty => return Ok(None),
+/// What a job begins with, for the first time or `again`: then its own checkpoints count no more, unless one of them is it.
+async fn begin(setup: &Setup, store: &Arc<dyn CheckpointStore>, again: bool) -> Result<(StartFrom, Begun), Error> {
+    let anew = if again { StartFrom::Nothing } else { StartFrom::Newest };
+    let (start, from) = match &setup.origin {
+        Origin::Empty => (anew, None),
         Origin::From(from) => {
-            let other = from.root.as_ref().map(|root| setup.store.at(root).open(Handle::current())).transpose()?;
-            (other.unwrap_or_else(|| Arc::clone(store)), from.clone())
+            let root = from.root.as_deref().unwrap_or(&setup.store.uri);
+            (anew, Some(origin::path(root, &from.prefix, from.id)))
         }
         Origin::Latest => {
             let (listed, prefix) = (Arc::clone(store), setup.prefix.clone());
-            let found = blocking(move || history::latest_beside(listed.as_ref(), &prefix)).await??;
-            let Some((prefix, id)) = found else { return Ok(None) };
-            // Named by its root: what is another job's is read, never referred to.
-            (Arc::clone(store), RestoreFrom { root: Some(setup.store.uri.clone()), prefix, id })
+            let found = blocking(move || history::latest_beside(listed.as_ref(), &prefix, again)).await??;
+            let is_own = found.as_ref().is_some_and(|(prefix, _)| *prefix == setup.prefix);
+            let path = found.map(|(prefix, id)| origin::path(&setup.store.uri, &prefix, id));
+            (if is_own { StartFrom::Newest } else { anew }, path)
         }
     };
+    Ok((start, Begun { restore: setup.restore.clone(), from }))
+}
+
+/// The checkpoint at a path. It is named by its root: what is another job's is read, never referred to.
+async fn load(setup: &Setup, path: &str, shape: &Shape) -> Result<(Manifest, RestoreFrom), Error> {
+    let not_found = || crate::checkpoint::Error::NotFound { path: path.to_owned() };
+    let (root, prefix, id) = paths::locate(path).ok_or_else(not_found)?;
+    let store = setup.store.at(&root).open(Handle::current())?;
+    let from = RestoreFrom { root: Some(root), prefix, id };
     let at = from.clone();
     let manifest = blocking(move || history::load(store.as_ref(), &at.prefix, at.id)).await??;
     fits(&manifest, setup, None, shape)?;
     let from = rooted(&manifest, from);
-    Ok(Some((manifest, from)))
+    Ok((manifest, from))
 }
 
 /// Refuses a checkpoint with state that has no place in the job.

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::coordinator::api::{Beyond, Call};
 use crate::coordinator::control::{ConnectionId, ControlEvent};
 use crate::coordinator::metrics;
-use crate::coordinator::protocol::{Action, Coordinator, Event, Reply};
+use crate::coordinator::protocol::{Action, Coordinator, Event, Reply, Request};
 use crate::coordinator::round::RequestId;
 use crate::redact::Redaction;
 use crate::workdir::{Outcome, Workdir, write_private};
@@ -55,6 +55,8 @@ pub struct Loop {
     pub watchers: Vec<Watcher>,
     pub next: RequestId,
     pub trouble: Trouble,
+    /// Held by whoever removes something from the store.
+    pub erasing: Arc<tokio::sync::Mutex<()>>,
     pub redaction: Redaction,
 }
 
@@ -71,6 +73,8 @@ pub enum Stored {
     Event(Event),
     /// Another coordinator is in charge.
     Fenced(checkpoint::Error),
+    /// Whether a savepoint that is asked for was taken before.
+    Searched(super::savepoint::Searched),
 }
 
 fn set(trouble: &Trouble, told: Option<String>) {
@@ -106,13 +110,17 @@ impl Loop {
                         Event::Lost { worker, incarnation }
                     }
                 },
-                call = from_api.recv() => match self.call(call.ok_or(Error::Closed)?) {
+                call = from_api.recv() => match self.called(call.ok_or(Error::Closed)?, &stored) {
                     Some(event) => event,
                     None => continue,
                 },
                 stored = from_store.recv() => match stored.ok_or(Error::Closed)? {
                     Stored::Event(event) => event,
                     Stored::Fenced(error) => return Err(error.into()),
+                    Stored::Searched(searched) => match self.searched(searched) {
+                        Some(event) => event,
+                        None => continue,
+                    },
                 },
                 () = &mut retire, if !retires => {
                     retires = true;
@@ -130,7 +138,7 @@ impl Loop {
                     return Ok(Some(state));
                 }
                 // The platform would start it again; and its end is to be seen.
-                (Some(state), Home::Pod { ended }) => {
+                (Some(state), Home::Pod { ended, .. }) => {
                     tracing::info!("the job is over: {state:?}");
                     ended(state, self.job_status().error.as_deref());
                 }
@@ -278,6 +286,17 @@ impl Loop {
         });
     }
 
+    /// Of a savepoint that may have been taken before, the store is asked first.
+    fn called(&mut self, call: Call, stored: &mpsc::Sender<Stored>) -> Option<Event> {
+        match call {
+            Call::Change(Request::Savepoint(request), reply) if self.may_be_taken(&request) => {
+                self.search(request, reply, stored.clone());
+                None
+            }
+            call => self.call(call),
+        }
+    }
+
     fn call(&mut self, call: Call) -> Option<Event> {
         // Whoever asked may have left.
         match call {
@@ -292,6 +311,7 @@ impl Loop {
                 self.answer_watchers();
             }
             Call::Rescales { reply, .. } => drop(reply.send(self.rescale_status())),
+            Call::Erase(erase, reply) => self.erase(erase, reply),
             Call::Metrics(reply) => drop(reply.send(metrics::text(&self.coordinator))),
             Call::Change(request, reply) => {
                 self.next += 1;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{CHART, LIMIT, Place, is};
 
 /// Rights that a single life of a job does not take, and why they are granted.
-const RESERVED: [(&str, &str, &str); 9] = [
+const RESERVED: [(&str, &str, &str); 13] = [
     // Server-side apply of what is not there yet asks for both verbs; the log has the one.
     ("create", "apps", "controllerrevisions deployments statefulsets"),
     ("create", "", "serviceaccounts services configmaps"),
@@ -27,6 +27,13 @@ const RESERVED: [(&str, &str, &str); 9] = [
     ("update", "millstream.dev", "streamjobs/finalizers"),
     // Why pods of a StatefulSet are refused, while some are missing.
     ("list", "", "events"),
+    // What is held until its files are erased, and savepoints that are asked for.
+    ("patch", "millstream.dev", "streamjobs streamjobsnapshots streamjobsnapshots/status"),
+    // Erasing files when no coordinator can.
+    ("create", "", "pods"),
+    ("delete", "", "pods"),
+    // The claim of a store.
+    ("get", "", "persistentvolumeclaims"),
     // The sixth revision before the newest.
     ("delete", "apps", "controllerrevisions deployments statefulsets"),
     ("delete", "", "configmaps"),

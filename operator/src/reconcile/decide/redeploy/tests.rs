@@ -10,11 +10,17 @@ use super::super::{Call, Decision, Phase, decide};
 use super::*;
 use crate::control;
 use crate::name::Identity;
-use crate::reconcile::admit::admit;
+use crate::reconcile::admit::{Admitted, Rejection, admit};
+use crate::reconcile::check::check;
 use crate::reconcile::observe::{Answer, Said, SqlText, Workload};
+use crate::reconcile::reference::References;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const TIMEOUT_MS: i64 = 300_000;
+
+fn admitted(observed: &Observed) -> Result<Admitted, Rejection> {
+    admit(observed, check(&observed.job, &mut None), "")
+}
 
 /// A job whose image is `image`, and what is observed of it.
 fn observed(image: &str, revisions: Vec<Revision>) -> Observed {
@@ -35,13 +41,14 @@ fn observed(image: &str, revisions: Vec<Revision>) -> Observed {
         refusals: Vec::new(),
         check_refused: None,
         answer: Answer::Absent,
+        references: References::default(),
     }
 }
 
 /// A revision with this image that ran well.
 fn revision(image: &str, number: i64) -> Revision {
     let observed = observed(image, Vec::new());
-    Revision { number, ..admit(&observed, "").unwrap().revision }
+    Revision { number, ..admitted(&observed).unwrap().revision }
 }
 
 fn pod(role: &str, revision: &Revision, status: Value) -> Arc<Pod> {
@@ -76,6 +83,7 @@ fn running(mut observed: Observed, revision: &Revision, state: JobState, epoch: 
         });
     }
     let checkpoint = epoch.map(|epoch| CheckpointStatus {
+        name: None,
         epoch,
         savepoint: false,
         completed_at_ms: NOW_MS,
@@ -95,7 +103,7 @@ fn running(mut observed: Observed, revision: &Revision, state: JobState, epoch: 
 }
 
 fn decision(observed: &Observed) -> Decision {
-    decide(observed, &admit(observed, ""), &mut control::Memory::default())
+    decide(observed, &admitted(observed), &mut control::Memory::default())
 }
 
 fn target(decision: &Decision) -> &Revision {

@@ -1,5 +1,7 @@
 //! Savepoints, rescales, stops: what is done, and what is refused with which words.
-use millstream_api::wire::{Expect, RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, TaskCounters};
+use millstream_api::wire::{
+    Expect, RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, SavepointRequest, TaskCounters,
+};
 
 use super::*;
 
@@ -11,7 +13,7 @@ fn rescale(stages: &[(&str, u32)]) -> Request {
 #[test]
 fn a_savepoint_is_answered_when_it_is_stored() {
     let mut desk = Desk::running();
-    assert_eq!(desk.ask(Request::Savepoint), ["w0 trigger e1", "w1 trigger e1"]);
+    assert_eq!(desk.ask(Request::Savepoint(SavepointRequest::default())), ["w0 trigger e1", "w1 trigger e1"]);
     assert_eq!(desk.cut(1), ["store e1 savepoint"]);
     assert_eq!(desk.stored(1), ["answer savepoint e1", "w0 commit e1", "w1 commit e1"]);
     assert!(desk.committed(1).is_empty());
@@ -21,9 +23,12 @@ fn a_savepoint_is_answered_when_it_is_stored() {
 fn a_savepoint_takes_over_the_checkpoint_under_way() {
     let mut desk = Desk::running();
     desk.after(1000);
-    assert!(desk.ask(Request::Savepoint).is_empty());
+    assert!(desk.ask(Request::Savepoint(SavepointRequest::default())).is_empty());
     assert_eq!(desk.cut(1), ["store e1 savepoint"]);
-    assert!(desk.ask(Request::Savepoint).is_empty(), "its turn comes after the one that is being stored");
+    assert!(
+        desk.ask(Request::Savepoint(SavepointRequest::default())).is_empty(),
+        "its turn comes after the one that is being stored"
+    );
     assert_eq!(desk.stored(1)[0], "answer savepoint e1");
     assert_eq!(desk.committed(1), ["w0 trigger e2", "w1 trigger e2"]);
     assert_eq!(desk.cut(2), ["store e2 savepoint"]);
@@ -31,13 +36,40 @@ fn a_savepoint_takes_over_the_checkpoint_under_way() {
 }
 
 #[test]
+fn a_savepoint_with_a_name_is_taken_once_however_often_it_is_asked_for() {
+    let mut desk = Desk::running();
+    let at = |generation| Some(Expect::at(generation));
+    let ask = |name: &str, expect| Request::Savepoint(SavepointRequest { name: Some(name.into()), expect });
+    let generation = desk.coordinator.generation;
+    let stale = desk.ask(ask("a", at(generation + 1)));
+    assert!(stale[0].starts_with("refuse 409 the job is at generation"), "{stale:?}");
+    assert_eq!(desk.ask(ask("a", at(generation))), ["w0 trigger e1", "w1 trigger e1"]);
+    assert!(desk.ask(ask("b", None)).is_empty(), "its turn comes later");
+    let replaced = ["refuse 503 the same savepoint was asked for once more; that request is answered"];
+    assert_eq!(desk.ask(ask("a", None)), replaced);
+    assert_eq!(desk.ask(ask("b", None)), replaced);
+    desk.cut(1);
+    assert_eq!(desk.ask(ask("a", None)), replaced);
+    assert_eq!(desk.stored(1)[0], "answer savepoint e1");
+    assert_eq!(desk.ask(ask("a", at(generation + 1))), ["answer savepoint e1"], "it is taken, whatever the job is now");
+    assert_eq!(desk.committed(1), ["w0 trigger e2", "w1 trigger e2"]);
+    desk.cut(2);
+    assert_eq!(desk.stored(2)[0], "answer savepoint e2");
+    assert!(desk.coordinator.knows_savepoint("b") && !desk.coordinator.knows_savepoint("c"));
+    assert!(!desk.coordinator.is_at_rest());
+}
+
+#[test]
 fn a_savepoint_that_does_not_come_about_is_answered_too() {
     let mut desk = Desk::running();
-    desk.ask(Request::Savepoint);
+    desk.ask(Request::Savepoint(SavepointRequest::default()));
     let why = "the job went back to its last checkpoint";
     let refused = format!("refuse 503 savepoint 1 failed: {why}; ask again");
     assert_eq!(desk.lose("w1"), [refused, "w0 cancel g1".into()]);
-    assert_eq!(desk.ask(Request::Savepoint), ["refuse 409 the job is recovering; a savepoint needs a running job"]);
+    assert_eq!(
+        desk.ask(Request::Savepoint(SavepointRequest::default())),
+        ["refuse 409 the job is recovering; a savepoint needs a running job"]
+    );
 }
 
 #[test]
