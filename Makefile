@@ -30,7 +30,7 @@ test: checks flights ## Format, lints, licences and bans, all tests
 	bash tests/cluster/build.sh >/dev/null
 	cargo test --workspace
 
-e2e: build ## From helm install to the result of a job, on a Kubernetes with two nodes (root; two minutes)
+e2e: build ## From helm install to the result of a job, on a Kubernetes with two nodes (root; about a quarter of an hour)
 	@bash scripts/setup.sh cluster
 	bash tests/cluster/build.sh >/dev/null
 	cargo test --workspace --test e2e -- --nocapture
