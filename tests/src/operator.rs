@@ -28,8 +28,8 @@ pub const IMAGE: &str = "millstream.test/millstream:default";
 pub const ACCOUNT: (&str, &str) = ("millstream", "millstream");
 /// This installation.
 pub const INSTALLATION: &str = "millstream/millstream";
-/// How long an operator may take to end.
-const END: Duration = Duration::from_secs(20);
+/// How long an operator may take to end: a turn that has begun is finished, and given up after a minute.
+const END: Duration = Duration::from_secs(70);
 
 /// An operator that runs.
 pub struct Operator {

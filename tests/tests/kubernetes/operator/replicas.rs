@@ -12,6 +12,7 @@ use kube::api::DeleteParams;
 use kube::config::Kubeconfig;
 use millstream_api::crd::StreamJob;
 use millstream_tests::operator::IMAGE;
+use millstream_tests::operator::check::Passing;
 use millstream_tests::process::{binary, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -102,6 +103,7 @@ async fn becomes(place: &Place, image: &str) -> Result<StreamJob> {
 #[tokio::test]
 async fn of_two_operators_one_acts_and_the_other_takes_over() -> Result<()> {
     let place = Place::new("replicas").await?;
+    let _checks = Passing::begin(&place.client, &place.namespace);
     let folder = tempfile::tempdir()?;
     let leases = Api::<Lease>::namespaced(place.client.clone(), &place.namespace);
     let mut one = Replica::start(&place, &folder, "one")?;

@@ -4,6 +4,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use millstream_api::crd::{ConditionType, SnapshotResult, StreamJobSnapshot, find};
+use millstream_tests::operator::check::Passing;
 use millstream_tests::process::until;
 use serde_json::{Value, json};
 
@@ -89,6 +90,7 @@ async fn a_snapshot_of_what_does_not_run_says_so_and_fails_after_a_while() -> Re
 #[tokio::test]
 async fn a_job_starts_from_a_snapshot_once_that_is_taken_and_again_when_the_value_changes() -> Result<()> {
     let place = Place::new("start").await?;
+    let _checks = Passing::begin(&place.client, &place.namespace);
     let operator = place.operator().await?;
     let from = json!({"startFrom": {"mode": "Snapshot", "snapshotName": "noon"}});
     let job = place.apply(from.clone()).await?;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
 use millstream_api::crd::{REVISION_LABEL, ROLE_LABEL, Reason, StreamJob};
+use millstream_api::job::{StartFrom, StartMode};
 use millstream_api::wire::{CheckpointStatus, JobStatus, StopRequest};
 use serde_json::{Value, json};
 
@@ -271,4 +272,29 @@ fn a_revision_that_was_not_healthy_is_left_as_if_it_had_not_been() {
         passed.calls
     );
     assert_ne!(target(&passed).name, new.name);
+}
+
+#[test]
+fn what_takes_the_job_back_is_checked_against_that_and_not_rolled_back() {
+    let path = "s3://b/n/orders/u/manifests/00000000000000000012-0000000003.json";
+    let old = revision("a", 1);
+    let back = |revisions: Vec<Revision>| {
+        let mut seen = observed("a", revisions);
+        let mut job = StreamJob::clone(&seen.job);
+        job.spec.start_from = StartFrom { mode: StartMode::Path, path: Some(path.into()), snapshot_name: None };
+        job.metadata.generation = Some(8);
+        seen.job = Arc::new(job);
+        seen
+    };
+    let checking = decision(&running(back(vec![old.clone()]), &old, JobState::Running, Some(5)));
+    let new = Revision { number: 0, ..checking.check.unwrap().revision };
+    let seen = running(back(vec![old.clone(), new.clone()]), &old, JobState::Running, Some(5));
+    assert_eq!(decision(&seen).check.unwrap().revision.name, new.name, "it is the same at the next turn");
+    let pod = crate::resource::check::pod(&seen.identity, &new, "check".into(), false).unwrap();
+    let args = pod.spec.unwrap().containers.remove(0).args.unwrap();
+    assert!(args.windows(3).any(|args| args == ["--against", path, "--required"]), "{args:?}");
+    let trial = Some(Trial { replaces: Some(old.name.clone()), since_ms: Some(NOW_MS - TIMEOUT_MS) });
+    let late = Revision { number: 2, trial, ..new };
+    let seen = running(back(vec![old, late.clone()]), &late, JobState::WaitingForWorkers, None);
+    assert_eq!(target(&decision(&seen)).name, late.name, "the state of the old one is no more");
 }
