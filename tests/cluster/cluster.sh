@@ -72,11 +72,10 @@ keep() {
   exec 9>"$lock"
   flock -w 120 9 || fail "$STATE is in use by another run"
   down
-  for left in /tmp/millstream-api-*/; do
-    left=${left%/}
-    if [ -d "$left" ] && [ "$left" != "$STATE" ]; then
-      STATE=$left flock -n "$left.lock" bash "$0" down 2>/dev/null && rm -f "$left.lock" || true
-    fi
+  # One that was made just now may not have its lock yet.
+  for left in $(find /tmp -maxdepth 1 -type d -name 'millstream-api-*' -mmin +2); do
+    [ "$left" != "$STATE" ] || continue
+    STATE=$left flock -n "$left.lock" bash "$0" down 2>/dev/null && rm -f "$left.lock" || true
   done
   echo ready
   exec >/dev/null

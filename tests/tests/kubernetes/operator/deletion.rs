@@ -183,7 +183,12 @@ async fn run(fault: Option<(usize, Fault)>) -> Result<Vec<String>> {
         }
     }
     writes.extend(operator.wire().writes());
-    operator.stop().await?;
+    let wire = operator.wire().clone();
+    // The job may have gone before it is seen that the operator died at its last write, or before that write.
+    tokio::select! {
+        stopped = operator.stop() => stopped?,
+        () = wire.fault(), if can_die => {}
+    }
     Ok(writes)
 }
 
