@@ -1,11 +1,15 @@
-//! Nodes that are emptied, and nodes that lose their power.
+//! Nodes that are emptied, lose their power, or are cut off.
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
-use millstream_api::wire::{JobState, JobStatus, StageStatus};
+use millstream_api::id::Epoch;
+use millstream_api::wire::{JobState, JobStatus, RescaleStatus, StageStatus};
+use millstream_operator::name::ordinal;
+use millstream_tests::process::until;
 
-use crate::job::{Job, is_running};
+use crate::job::{Job, LIMIT, is_running};
+use crate::pods::process_of;
 
 /// The one that harm is done to: DNS and S3 are on the other one.
 const NODE: &str = "node2";
@@ -55,35 +59,93 @@ async fn a_node_that_is_drained_hands_over_its_coordinator_and_its_groups() -> R
     job.completes().await.map(drop)
 }
 
+/// For as long as it takes until a node is given up, which is forty seconds, there is input left, and then the end is not far.
+const RATE: &str = "1500 for 20s, 200 for 100s, 4000";
+
+impl Job<'_> {
+    /// Waits until the job has gone back to this checkpoint on the other node, and has as many workers there as it had before:
+    /// one was added for the one that is lost.
+    async fn recovers_elsewhere(&self, before: &JobStatus, epoch: Epoch) -> Result<RescaleStatus> {
+        let recovered = |job: &JobStatus, _: &[StageStatus]| {
+            let is_later = job.term > before.term && job.generation > before.generation;
+            (job.state == JobState::Running && is_later).then_some(job.restored_epoch)
+        };
+        let restored = self.until("a recovery on the other node", recovered).await?;
+        ensure!(restored == Some(epoch), "{restored:?} instead of {epoch:?}");
+        let up =
+            self.rescaled("tasks on a worker that was added", |up| up.to.values().all(|tasks| *tasks == 2)).await?;
+        self.wait_for("two workers", is_running).await?;
+        let (after, _) = self.two_checkpoints().await?;
+        let there = self.on("node1", "worker").await?;
+        let hosts: BTreeSet<String> =
+            after.workers.iter().filter(|worker| !worker.tasks.is_empty()).map(|worker| worker.id.clone()).collect();
+        ensure!(hosts == there && hosts.iter().any(|name| ordinal(name) == Some(2)), "{hosts:?} {there:?} {after:?}");
+        for look in [["get", "streamjobs"], ["get", "pods"]] {
+            println!("{}", self.kubectl(&[look.as_slice(), &["-o", "wide"]].concat())?);
+        }
+        Ok(up)
+    }
+
+    /// Waits until the node is back, and with it the worker that was lost: the added one has gone, and owned nothing then.
+    async fn is_as_before(&self, up: &RescaleStatus) -> Result<()> {
+        self.kubectl(&["wait", "--for=condition=Ready", &format!("node/{NODE}"), "--timeout=60s"])?;
+        self.rescaled("the added worker's tasks on the one that is back", |back| back.id > up.id).await?;
+        let fewer = until("fewer pods", LIMIT, async || {
+            let Some(api) = self.api().await? else { return Ok(None) };
+            let Ok(said) = api.job().await else { return Ok(None) };
+            // Looked at last: what was seen of the job before has to allow it.
+            Ok((self.workers_wanted().await? == 2).then_some(said))
+        });
+        let said = fewer.await.with_context(|| self.explain())?;
+        let last = said.workers.iter().filter(|worker| ordinal(&worker.id) == Some(2));
+        ensure!(last.flat_map(|worker| &worker.tasks).next().is_none(), "it went with tasks: {said:?}");
+        self.wait_for("what it had before", is_running).await.map(drop)
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_dies_takes_no_row_along() -> Result<()> {
     let cluster = crate::cluster().await?;
-    // It takes forty seconds until a node is given up. There is input left then, and the end is not far.
-    let job = Job::apply(&cluster, "1500 for 20s, 200 for 60s, 2500").await?;
+    let job = Job::apply(&cluster, RATE).await?;
     job.wait_for("Ready", is_running).await?;
     let (before, _) = job.two_checkpoints().await?;
     job.is_burdened(&before).await?;
     let epoch = job.rows_to_lose().await?;
     cluster.kill_node(2).await?;
-    let outcome = async {
-        let recovered = |job: &JobStatus, _: &[StageStatus]| {
-            let is_later = job.term > before.term && job.generation > before.generation;
-            (job.state == JobState::Running && is_later).then_some(job.restored_epoch)
-        };
-        let restored = job.until("a recovery on the other node", recovered).await?;
-        ensure!(restored == Some(epoch), "{restored:?} instead of {epoch:?}");
-        let (after, _) = job.two_checkpoints().await?;
-        let there = job.on("node1", "worker").await?;
-        let elsewhere = after.workers.iter().find(|worker| !worker.tasks.is_empty() && !there.contains(&worker.id));
-        ensure!(elsewhere.is_none(), "{after:?}");
-        println!("{}", job.kubectl(&["get", "streamjobs", "-o", "wide"])?);
-        println!("{}", job.kubectl(&["get", "pods", "-o", "wide"])?);
-        Ok(())
-    };
-    let outcome = outcome.await;
+    let recovered = job.recovers_elsewhere(&before, epoch).await;
     cluster.start_node(2).await?;
-    job.kubectl(&["wait", "--for=condition=Ready", &format!("node/{NODE}"), "--timeout=60s"])?;
-    outcome?;
-    job.wait_for("what it had before", is_running).await?;
+    job.is_as_before(&recovered?).await?;
+    job.completes().await.map(drop)
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_changes_nothing_any_more() -> Result<()> {
+    let cluster = crate::cluster().await?;
+    let job = Job::apply(&cluster, RATE).await?;
+    job.wait_for("Ready", is_running).await?;
+    let (before, _) = job.two_checkpoints().await?;
+    job.is_burdened(&before).await?;
+    let apart: Vec<_> = job.on(NODE, "coordinator").await?.into_iter().chain(job.on(NODE, "worker").await?).collect();
+    let uids = job.lives().await?;
+    let epoch = job.rows_to_lose().await?;
+    cluster.cut_node(2).await?;
+    let recovered = async {
+        let up = job.recovers_elsewhere(&before, epoch).await?;
+        for pod in &apart {
+            ensure!(process_of(pod)?.is_some(), "{pod} should live on behind the cut");
+        }
+        let (after, _) = job.two_checkpoints().await?;
+        Ok((up, after))
+    };
+    let recovered = recovered.await;
+    cluster.heal_node(2).await?;
+    let (up, after) = recovered?;
+    // A coordinator and a worker that know nothing of what has happened meanwhile, and can reach everything again.
+    job.is_as_before(&up).await?;
+    let pods = job.lives().await?;
+    ensure!(apart.iter().all(|pod| pods.get(pod) != uids.get(pod)), "{uids:?} {pods:?}");
+    let (now, _) = job.two_checkpoints().await?;
+    let are_same = (now.term, now.generation, now.recoveries) == (after.term, after.generation, after.recoveries);
+    ensure!(are_same, "what was cut off has changed something: {after:?}\n{now:?}");
     job.completes().await.map(drop)
 }

@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::job::{Job, LIMIT, NAME, is_running};
 
-/// Kills the process in a pod, wherever it runs on this machine.
-fn kill(pod: &str) -> Result<()> {
+/// The process in a pod, wherever it runs on this machine.
+pub fn process_of(pod: &str) -> Result<Option<Pid>> {
     let needle = format!("MILLSTREAM_POD_NAME={pod}");
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -19,10 +19,15 @@ fn kill(pod: &str) -> Result<()> {
         // A process may vanish while it is looked at.
         let environment = fs::read(Path::new(&path).join("environ")).unwrap_or_default();
         if environment.split(|byte| *byte == 0).any(|variable| variable == needle.as_bytes()) {
-            return Ok(kill_process(Pid::from_raw(pid).context("pid 0")?, Signal::KILL)?);
+            return Ok(Pid::from_raw(pid));
         }
     }
-    anyhow::bail!("no process of {pod} runs here")
+    Ok(None)
+}
+
+fn kill(pod: &str) -> Result<()> {
+    let process = process_of(pod)?.with_context(|| format!("no process of {pod} runs here"))?;
+    Ok(kill_process(process, Signal::KILL)?)
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::job::{Job, LIMIT, NAME, runs_on};
 
 impl Job<'_> {
     /// Pods that its workers' StatefulSet is told to have.
-    async fn workers_wanted(&self) -> Result<i32> {
+    pub async fn workers_wanted(&self) -> Result<i32> {
         let sets = Api::<StatefulSet>::namespaced(self.cluster.client().await?, &self.namespace);
         let labels = format!("{JOB_LABEL}={NAME},{ROLE_LABEL}=worker");
         let sets = sets.list(&ListParams::default().labels(&labels)).await?.items;
