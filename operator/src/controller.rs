@@ -41,14 +41,15 @@ pub struct Parts {
 /// Looks after the jobs of `namespace`, or of all, until `stop`; then turns that have begun are finished.
 pub async fn run(parts: Parts, namespace: Option<String>, mut stop: watch::Receiver<bool>) {
     let Parts { client, claim, settings, events, metrics, readiness } = parts;
-    let (cache, triggers, of_snapshots) = Cache::watch(&client, namespace.as_deref());
+    let (cache, triggers, of_snapshots) = Cache::watch(&client, namespace.as_deref(), stop.clone());
     let waiting = format!("the objects of {}", namespace.as_deref().unwrap_or("all namespaces"));
     readiness.wait_for(&waiting);
-    let filled = {
+    let nothing_begun = {
         let cache = cache.clone();
         async move {
             if cache.ready().await {
                 readiness.done(&waiting);
+                futures::future::pending().await
             }
         }
     };
@@ -66,7 +67,11 @@ pub async fn run(parts: Parts, namespace: Option<String>, mut stop: watch::Recei
         settle(&context, turn);
         futures::future::ready(())
     });
-    futures::join!(watched, snapshots, filled);
+    tokio::select! {
+        _ = futures::future::join(watched, snapshots) => {}
+        // The queues hold everything back until their objects are read once, for ever if the watches have ended before.
+        () = nothing_begun => {}
+    }
 }
 
 /// After each turn.
