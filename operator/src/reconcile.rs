@@ -164,7 +164,11 @@ pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Act
             if !error.is_conflict() {
                 let news = vec![News::new(Happened::ReconcileFailed, chain(error))];
                 let memory = context.memory(&uid);
-                tell(&context, &job, &mut *memory.lock().await, news).await;
+                let mut memory = memory.lock().await;
+                if matches!(error, Error::Foreign { .. }) {
+                    obstructed(&context, &job, &mut memory, chain(error)).await;
+                }
+                tell(&context, &job, &mut memory, news).await;
             }
         }
     }
@@ -219,6 +223,16 @@ async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Actio
     write_status(context, job, &mut memory, &before, status, observed.now_ms).await?;
     tell(context, job, &mut memory, news).await;
     Ok(next(&observed, &decision, &admitted, &applied))
+}
+
+/// Says in the status what is in the way. If that fails, the next turn says it.
+async fn obstructed(context: &Context, job: &StreamJob, memory: &mut Memory, message: String) {
+    let (before, now_ms) = (known_status(job, memory), now_ms());
+    let about = (job.metadata.generation, context.settings.installation.as_str());
+    let status = report::obstacle(&before, about, message, now_ms);
+    if let Err(error) = write_status(context, job, memory, &before, status, now_ms).await {
+        tracing::warn!(%error, "cannot say what is in the way");
+    }
 }
 
 /// The installation that looks after this job, if it is another.

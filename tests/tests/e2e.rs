@@ -2,9 +2,14 @@
 //! under its own account, jobs that are applied and scaled, and pods and nodes that come to harm. Every namespace enforces
 //! `restricted`.
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
 use millstream_tests::cluster::Cluster;
 use tokio::sync::{MutexGuard, OnceCell};
 
+#[path = "e2e/autoscale.rs"]
+mod autoscale;
 #[path = "e2e/job.rs"]
 mod job;
 #[path = "e2e/node.rs"]
@@ -30,6 +35,13 @@ async fn cluster() -> Result<MutexGuard<'static, Cluster>> {
     let cluster = Cluster::shared().await?;
     INSTALLED.get_or_try_init(async || install(&cluster)).await?;
     Ok(cluster)
+}
+
+/// The operator's pod.
+async fn operator(cluster: &Cluster) -> Result<Pod> {
+    let pods = Api::<Pod>::namespaced(cluster.client().await?, "millstream-system");
+    let pods = pods.list(&ListParams::default().labels("app.kubernetes.io/component=operator")).await?;
+    pods.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).context("no operator")
 }
 
 /// Installs the chart, with this build as the operator and as the image of jobs.

@@ -18,8 +18,10 @@ use crate::revision::{Revision, Verdict};
 
 mod condition;
 mod lag;
+mod obstacle;
 mod ready;
 
+pub use obstacle::obstacle;
 pub use ready::is_settled;
 
 /// The time of the newest checkpoint moves at most this often.

@@ -1,4 +1,6 @@
-//! Every request of an operator on its way to the API server: they are counted, and something can happen to one of them.
+//! Every request of an operator on its way to the API server: they are counted, something can happen to one of them, and watches
+//! can have gaps.
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -6,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::sync::watch;
@@ -32,6 +35,10 @@ pub struct Wire {
     fault: Option<(usize, Fault)>,
     writes: Arc<Mutex<Vec<String>>>,
     happened: Arc<watch::Sender<bool>>,
+    gap: Arc<watch::Sender<bool>>,
+    /// What was watched when the gap began, and has not been since.
+    missed: Arc<Mutex<BTreeSet<String>>>,
+    watched: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Clone)]
@@ -42,7 +49,8 @@ struct End {
 
 impl Wire {
     pub(super) fn new(fault: Option<(usize, Fault)>) -> Self {
-        Self { fault, writes: Arc::default(), happened: Arc::new(watch::channel(false).0) }
+        let (happened, gap) = (Arc::new(watch::channel(false).0), Arc::new(watch::channel(false).0));
+        Self { fault, writes: Arc::default(), happened, gap, missed: Arc::default(), watched: Arc::default() }
     }
 
     /// A client whose requests go this way. Made in the operator's runtime, with which it dies.
@@ -63,6 +71,40 @@ impl Wire {
         let _ = self.happened.subscribe().wait_for(|happened| *happened).await;
     }
 
+    /// Ends all watches, and lets none begin until `end_gap`.
+    pub fn begin_gap(&self) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = watched;
+        self.gap.send_replace(true);
+    }
+
+    /// Lets watches begin again, each anew: what has changed meanwhile is not remembered any more.
+    pub fn end_gap(&self) {
+        self.gap.send_replace(false);
+    }
+
+    /// Paths whose watch has not begun again since the gap.
+    pub fn missed(&self) -> BTreeSet<String> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the end of a gap, and says whether this watch is the first one after it.
+    async fn is_too_old(&self, path: &str) -> bool {
+        // The sender is in this value.
+        let _ = self.gap.subscribe().wait_for(|gap| !gap).await;
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).remove(path)
+    }
+
+    /// An answer that ends when a gap begins.
+    fn until_gap(&self, answer: Response) -> Response {
+        let mut gap = self.gap.subscribe();
+        let begun = async move {
+            let _ = gap.wait_for(|gap| *gap).await;
+        };
+        answer.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(begun))))
+    }
+
     /// What happens to this request.
     fn next(&self, request: &Request) -> Option<Fault> {
         let is_write = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(request.method());
@@ -75,7 +117,21 @@ impl Wire {
     }
 }
 
+/// As the API server refuses something.
+fn refusal(code: StatusCode, reason: &str) -> Response {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
+                        "reason": reason, "message": "as the test wants it"});
+    (code, status.to_string()).into_response()
+}
+
 async fn forward(State(end): State<End>, request: Request) -> Response {
+    if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+        if end.wire.is_too_old(request.uri().path()).await {
+            return refusal(StatusCode::GONE, "Expired");
+        }
+        let answer = pass(&end.server, request).await.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()));
+        return answer.map_or_else(IntoResponse::into_response, |answer| end.wire.until_gap(answer));
+    }
     let fault = end.wire.next(&request);
     let dead = async || {
         end.wire.happened.send_replace(true);
@@ -87,9 +143,7 @@ async fn forward(State(end): State<End>, request: Request) -> Response {
             end.wire.happened.send_replace(true);
             let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let reason = if code == StatusCode::CONFLICT { "Conflict" } else { "InternalError" };
-            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
-                                "reason": reason, "message": "as the test wants it"});
-            return (code, status.to_string()).into_response();
+            return refusal(code, reason);
         }
         _ => {}
     }

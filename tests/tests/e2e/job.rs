@@ -31,9 +31,18 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// One that is offered events at this rate, with two workers. Its result goes to a volume that all nodes have, as one of NFS is;
-    /// its coordinator is on node 2 if it can be, which a test may do harm to.
+    /// One that is offered events at this rate, with two workers.
     pub async fn apply(cluster: &'a Cluster, rate: &str) -> Result<Self> {
+        let job = Self::new(cluster).await?;
+        let text = fs::read_to_string(spec(job.folder.path(), 2, "RocksDB")?)?;
+        let text =
+            text.replace("{name: popular}", &format!("{{name: {NAME}}}")).replace("interval: 500ms", "interval: 2s");
+        job.create(&format!("{text}  variables: [{{name: RATE, value: \"{rate}\"}}]\n"))?;
+        Ok(job)
+    }
+
+    /// A place for one. Its result goes to a volume that all nodes have, as one of NFS is.
+    pub async fn new(cluster: &'a Cluster) -> Result<Self> {
         let job = Self { cluster, namespace: cluster.namespace("e2e").await?, folder: tempfile::tempdir()? };
         fs::create_dir(job.result())?;
         for folder in [job.folder.path(), &job.result()] {
@@ -65,6 +74,13 @@ stringData: {{AWS_ACCESS_KEY_ID: millstream, AWS_SECRET_ACCESS_KEY: change-me-pl
         fs::write(&around, things)?;
         job.kubectl(&["apply", "-f", &around.to_string_lossy()])?;
         job.kubectl(&["wait", "--for=jsonpath={.status.phase}=Bound", "pvc/result", "--timeout", "60s"])?;
+        Ok(job)
+    }
+
+    /// Applies a job of this text, which is without store and pod templates. Its coordinator is on node 2 if it can be, which a
+    /// test may do harm to.
+    pub fn create(&self, text: &str) -> Result<()> {
+        let result = self.result().display().to_string();
         let preferred = "preferredDuringSchedulingIgnoredDuringExecution: [{weight: 100, preference: {matchExpressions: \
              [{key: kubernetes.io/hostname, operator: In, values: [node2]}]}}]";
         let template = format!(
@@ -73,18 +89,14 @@ stringData: {{AWS_ACCESS_KEY_ID: millstream, AWS_SECRET_ACCESS_KEY: change-me-pl
         );
         let (worker, coordinator) = (template.replace("AFFINITY", ""), template.replace("AFFINITY", preferred));
         let more = format!(
-            "  variables: [{{name: RATE, value: \"{rate}\"}}]
-  store: {{uri: s3://millstream/jobs, endpoint: \"http://s3.default.svc:9000\", region: us-east-1, credentialsSecretName: s3}}
+            "  store: {{uri: s3://millstream/jobs, endpoint: \"http://s3.default.svc:9000\", region: us-east-1, credentialsSecretName: s3}}
   worker: {{podTemplate: {worker}}}
   coordinator: {{podTemplate: {coordinator}}}
 "
         );
-        let file = PathBuf::from(spec(job.folder.path(), 2, "RocksDB")?);
-        let text = fs::read_to_string(&file)?.replace("{name: popular}", &format!("{{name: {NAME}}}"));
-        let text = text.replace("interval: 500ms", "interval: 2s");
-        fs::write(&file, text + &more)?;
-        job.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
-        Ok(job)
+        let file = self.folder.path().join("job.yaml");
+        fs::write(&file, text.to_owned() + &more)?;
+        self.kubectl(&["apply", "-f", &file.to_string_lossy()]).map(drop)
     }
 
     /// Where its manifest and its result are.
@@ -186,10 +198,16 @@ stringData: {{AWS_ACCESS_KEY_ID: millstream, AWS_SECRET_ACCESS_KEY: change-me-pl
         Ok(rescale)
     }
 
-    /// Waits for its end, and compares its result with that of an unbroken run.
-    pub async fn completes(&self) -> Result<StreamJob> {
+    /// Waits for its end.
+    pub async fn ends(&self) -> Result<StreamJob> {
         let done = self.wait_for("the end", |job| is(job, ConditionType::Completed, "True", "Completed")).await?;
         ensure!(is(&done, ConditionType::Ready, "False", "Completed"), "{:?}", done.status);
+        Ok(done)
+    }
+
+    /// Waits for its end, and compares its result with that of an unbroken run.
+    pub async fn completes(&self) -> Result<StreamJob> {
+        let done = self.ends().await?;
         check_result(&committed_lines(&self.result())?).with_context(|| self.explain())?;
         Ok(done)
     }

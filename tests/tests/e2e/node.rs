@@ -59,18 +59,48 @@ async fn a_node_that_is_drained_hands_over_its_coordinator_and_its_groups() -> R
     job.completes().await.map(drop)
 }
 
+#[tokio::test]
+async fn a_node_that_is_drained_in_a_second_costs_no_more_than_a_restore() -> Result<()> {
+    let cluster = crate::cluster().await?;
+    let job = Job::apply(&cluster, "1500 for 35s, 4000").await?;
+    job.wait_for("Ready", is_running).await?;
+    let (before, _) = job.two_checkpoints().await?;
+    job.is_burdened(&before).await?;
+    let epoch = job.rows_to_lose().await?;
+    let drain =
+        ["drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "90s", "--grace-period=1"];
+    let drained = job.kubectl(&drain).with_context(|| job.explain());
+    let outcome = async {
+        println!("{}", drained?);
+        let restored = job.restored(&before).await?;
+        ensure!(restored == Some(epoch), "{restored:?} instead of {epoch:?}");
+        job.wait_for("all of it on the other node", is_running).await?;
+        ensure!(job.on(NODE, "worker").await?.is_empty() && job.on(NODE, "coordinator").await?.is_empty());
+        Ok(())
+    };
+    let outcome = outcome.await;
+    job.kubectl(&["uncordon", NODE])?;
+    outcome?;
+    job.completes().await.map(drop)
+}
+
 /// For as long as it takes until a node is given up, which is forty seconds, there is input left, and then the end is not far.
 const RATE: &str = "1500 for 20s, 200 for 100s, 4000";
 
 impl Job<'_> {
-    /// Waits until the job has gone back to this checkpoint on the other node, and has as many workers there as it had before:
-    /// one was added for the one that is lost.
-    async fn recovers_elsewhere(&self, before: &JobStatus, epoch: Epoch) -> Result<RescaleStatus> {
+    /// Waits until another coordinator has taken the job back to a checkpoint, and says which one.
+    async fn restored(&self, before: &JobStatus) -> Result<Option<Epoch>> {
         let recovered = |job: &JobStatus, _: &[StageStatus]| {
             let is_later = job.term > before.term && job.generation > before.generation;
             (job.state == JobState::Running && is_later).then_some(job.restored_epoch)
         };
-        let restored = self.until("a recovery on the other node", recovered).await?;
+        self.until("a recovery on the other node", recovered).await
+    }
+
+    /// Waits until the job has gone back to this checkpoint on the other node, and has as many workers there as it had before:
+    /// one was added for the one that is lost.
+    async fn recovers_elsewhere(&self, before: &JobStatus, epoch: Epoch) -> Result<RescaleStatus> {
+        let restored = self.restored(before).await?;
         ensure!(restored == Some(epoch), "{restored:?} instead of {epoch:?}");
         let up =
             self.rescaled("tasks on a worker that was added", |up| up.to.values().all(|tasks| *tasks == 2)).await?;

@@ -1,9 +1,10 @@
 //! Pods that come to harm, one after the other.
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
+use millstream_api::crd::Reason;
 use millstream_api::wire::{JobStatus, StageStatus};
 use millstream_tests::process::until;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,22 +13,47 @@ use crate::job::{Job, LIMIT, NAME, is_running};
 
 /// The process in a pod, wherever it runs on this machine.
 pub fn process_of(pod: &str) -> Result<Option<Pid>> {
-    let needle = format!("MILLSTREAM_POD_NAME={pod}");
+    let needle = format!("POD_NAME={pod}");
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
         // A process may vanish while it is looked at.
         let environment = fs::read(Path::new(&path).join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == needle.as_bytes()) {
+        if environment.split(|byte| *byte == 0).any(|variable| variable.ends_with(needle.as_bytes())) {
             return Ok(Pid::from_raw(pid));
         }
     }
     Ok(None)
 }
 
-fn kill(pod: &str) -> Result<()> {
+pub fn kill(pod: &str) -> Result<()> {
     let process = process_of(pod)?.with_context(|| format!("no process of {pod} runs here"))?;
     Ok(kill_process(process, Signal::KILL)?)
+}
+
+/// The file with the limit of a process' memory, and the one with what it uses.
+fn memory_of(process: Pid) -> Result<[PathBuf; 2]> {
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", process.as_raw_nonzero()))?;
+    let of = |controller: &str| groups.lines().find_map(|line| line.splitn(2, ':').nth(1)?.strip_prefix(controller));
+    let (group, names) = match of("memory:") {
+        Some(group) => (format!("/sys/fs/cgroup/memory{group}"), ["memory.limit_in_bytes", "memory.usage_in_bytes"]),
+        None => (format!("/sys/fs/cgroup{}", of(":").context("no group")?), ["memory.max", "memory.current"]),
+    };
+    Ok(names.map(|name| Path::new(&group).join(name)))
+}
+
+/// Leaves the process in a pod less memory than it needs, until the kernel ends it.
+async fn starve(pod: &str) -> Result<()> {
+    let process = process_of(pod)?.with_context(|| format!("no process of {pod} runs here"))?;
+    let [limit, usage] = memory_of(process)?;
+    let ended = async || {
+        let Ok(used) = fs::read_to_string(&usage) else { return Ok(Some(())) };
+        let less = used.trim().parse::<u64>()? - (1 << 20);
+        // An old kernel refuses what cannot be had back at once.
+        let _ = fs::write(&limit, less.to_string());
+        Ok(process_of(pod)?.filter(|now| *now == process).is_none().then_some(()))
+    };
+    until("the end of a process without memory", LIMIT, ended).await
 }
 
 #[tokio::test]
@@ -48,11 +74,11 @@ async fn a_job_survives_its_pods_and_its_result_is_that_of_an_unbroken_run() -> 
     job.rescaled("the drain", |rescale| !rescale.drains.is_empty()).await?;
     job.wait_for("the worker that is back, and its tasks", is_running).await?;
 
-    // The process of one is killed: the job goes back to its checkpoint and reads again what came after it.
+    // One has too little memory: the job goes back to its checkpoint and reads again what came after it.
     let (before, _) = job.two_checkpoints().await?;
     ensure!((before.recoveries, before.generation) == (0, begun.generation), "{before:?}");
     let epoch = job.rows_to_lose().await?;
-    kill(&workers[0].name_any())?;
+    starve(&workers[0].name_any()).await?;
     let recovered = |job: &JobStatus, _: &[StageStatus]| {
         let newest = job.checkpoint.as_ref().map(|newest| newest.epoch);
         (job.recoveries == 1).then_some(newest)
@@ -62,7 +88,8 @@ async fn a_job_survives_its_pods_and_its_result_is_that_of_an_unbroken_run() -> 
         job.status.as_ref().is_some_and(|status| status.last_failure.is_some()) && is_running(job)
     });
     let failure = failed.await?.status.and_then(|status| status.last_failure).context("no failure")?;
-    assert_eq!(failure.pod.as_deref(), Some(workers[0].name_any().as_str()), "{failure:?}");
+    let of = (failure.pod.as_deref(), failure.reason);
+    assert_eq!(of, (Some(workers[0].name_any().as_str()), Reason::OOMKilled), "{failure:?}");
 
     // The coordinator's pod is deleted: another one takes over what runs.
     let (before, _) = job.two_checkpoints().await?;

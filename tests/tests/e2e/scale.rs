@@ -1,14 +1,15 @@
 //! More workers and fewer, while the job goes on.
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::Api;
 use kube::api::ListParams;
-use millstream_api::crd::{JOB_LABEL, ROLE_LABEL};
+use kube::{Api, ResourceExt};
+use millstream_api::crd::{ConditionType, JOB_LABEL, ROLE_LABEL, StreamJob, find};
 use millstream_api::wire::RescaleState;
 use millstream_operator::name::ordinal;
 use millstream_tests::process::until;
 
 use crate::job::{Job, LIMIT, NAME, runs_on};
+use crate::pods::kill;
 
 impl Job<'_> {
     /// Pods that its workers' StatefulSet is told to have.
@@ -22,19 +23,54 @@ impl Job<'_> {
     fn scale(&self, workers: u32) -> Result<()> {
         self.kubectl(&["scale", "streamjob", NAME, &format!("--replicas={workers}")]).map(drop)
     }
+
+    /// Ends the operator's process, which its container then begins anew.
+    async fn without_operator(&self) -> Result<()> {
+        kill(&crate::operator(self.cluster).await?.name_any())
+    }
+
+    /// Asks for a worker that no node takes: the job goes on as it is and says why, and gives it up.
+    async fn wants_one_too_many(&self) -> Result<()> {
+        self.kubectl(&["cordon", "node1", "node2"])?;
+        let short = "{\"spec\":{\"rescale\":{\"podTimeout\":\"10s\"}}}";
+        self.kubectl(&["patch", "streamjob", NAME, "--type=merge", "--patch", short])?;
+        self.scale(3)?;
+        let outcome = async {
+            let says = |job: &StreamJob, words: &str| {
+                let ready = find(&job.status.as_ref()?.conditions, ConditionType::Ready)?;
+                (ready.reason == "Degraded" && ready.message.contains(words)).then(|| ready.message.clone())
+            };
+            let waits = self.wait_for("a worker that no node takes", |job| says(job, "on 2 of 3 workers").is_some());
+            println!("{:?}", says(&waits.await?, ""));
+            let left = self.wait_for("the end of the wait", |job| says(job, "given up after 10s").is_some()).await?;
+            ensure!(left.status.and_then(|status| status.parallelism) == Some(2));
+            let fewer = async || Ok((self.workers_wanted().await? == 2).then_some(()));
+            until("as many pods as before", LIMIT, fewer).await.with_context(|| self.explain())
+        };
+        let outcome = outcome.await;
+        self.kubectl(&["uncordon", "node1", "node2"])?;
+        outcome?;
+        self.scale(2)?;
+        self.wait_for("what it had before", |job| runs_on(job, 2)).await.map(drop)
+    }
 }
 
 #[tokio::test]
 async fn a_job_that_is_scaled_keeps_its_pods_and_moves_its_groups() -> Result<()> {
     let cluster = crate::cluster().await?;
-    let job = Job::apply(&cluster, "1500").await?;
+    let job = Job::apply(&cluster, "1000").await?;
     job.wait_for("Ready", |job| runs_on(job, 2)).await?;
     let (begun, _) = job.two_checkpoints().await?;
     let lives = job.lives().await?;
     ensure!(lives.len() == 3 && begun.recoveries == 0, "{lives:?} {begun:?}");
 
-    // One more: it is given tasks and groups, and the others stay what they are.
+    job.wants_one_too_many().await?;
+
+    // One more: it is given tasks and groups, and the others stay what they are, even if the operator dies meanwhile.
     job.scale(3)?;
+    let more = async || Ok((job.workers_wanted().await? == 3).then_some(()));
+    until("one more pod", LIMIT, more).await?;
+    job.without_operator().await?;
     let up = job.rescaled("the way up", |rescale| rescale.to.values().any(|tasks| *tasks == 3)).await?;
     job.wait_for("three workers", |job| runs_on(job, 3)).await?;
     let (grown, _) = job.two_checkpoints().await?;
@@ -44,8 +80,14 @@ async fn a_job_that_is_scaled_keeps_its_pods_and_moves_its_groups() -> Result<()
     more.retain(|name, life| lives.get(name) != Some(life));
     ensure!(more.len() == 1 && more.keys().all(|name| ordinal(name) == Some(2)), "{lives:?} {more:?}");
 
-    // And one less: it goes when it owns nothing any more.
+    // And one less: it goes when it owns nothing any more, even if the operator dies while its groups move.
     job.scale(2)?;
+    let moves = async || {
+        let Some(api) = job.api().await? else { return Ok(None) };
+        Ok(api.rescales().await?.into_iter().find(|rescale| rescale.id > up.id).map(|rescale| rescale.state))
+    };
+    println!("the operator dies at {:?}", until("the way down", LIMIT, moves).await?);
+    job.without_operator().await?;
     let shrunk = until("fewer pods", LIMIT, async || {
         let Some(api) = job.api().await? else { return Ok(None) };
         let (Ok(said), Ok(rescales)) = (api.job().await, api.rescales().await) else { return Ok(None) };

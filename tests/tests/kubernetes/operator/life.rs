@@ -9,7 +9,7 @@ use millstream_tests::operator::{IMAGE, Operator, options};
 use millstream_tests::process::until;
 use serde_json::json;
 
-use super::{LIMIT, Place, is, replicas};
+use super::{LIMIT, Place, condition, is, replicas};
 
 /// Workloads of the revisions, as many as these numbers, with so many coordinators and workers.
 fn workloads(of: &[(usize, u64, u64)]) -> Vec<(String, u64)> {
@@ -124,6 +124,38 @@ async fn a_status_that_was_erased_is_rebuilt_and_what_is_changed_by_hand_is_chan
 }
 
 #[tokio::test]
+async fn what_changes_while_no_watch_hears_of_it_is_found() -> Result<()> {
+    let place = Place::new("gap").await?;
+    let operator = place.operator().await?;
+    let job = place.dealt(&place.apply(json!({"parallelism": 2})).await?).await?;
+    operator.look().await?;
+    let objects = place.objects(&job).await?;
+    operator.wire().begin_gap();
+    ensure!(operator.wire().missed().len() > 5, "{:?}", operator.wire().missed());
+    let writes = operator.wire().writes();
+    let job = place.apply(json!({"parallelism": 2, "checkpoint": {"keep": 7}})).await?;
+    for what in [["service", "orders-coordinator"], ["statefulset", "--all"]] {
+        let delete = [&["-n", &place.namespace, "delete"], what.as_slice(), &["--wait=false"]].concat();
+        place.server.kubectl(&delete)?.success()?;
+    }
+    // It takes its turns, and knows nothing.
+    operator.look().await?;
+    assert_eq!(operator.wire().writes(), writes);
+    operator.wire().end_gap();
+    place.dealt(&job).await?;
+    let same = async || Ok(place.objects(&job).await?.keys().eq(objects.keys()).then_some(()));
+    until("the same objects", LIMIT, same).await?;
+    // Nothing is known that is not there any more.
+    operator.wire().begin_gap();
+    place.jobs.delete("orders", &DeleteParams::default()).await?;
+    operator.wire().end_gap();
+    let known = async || Ok(operator.get("/metrics").await?.contains("millstream_operator_jobs 0").then_some(()));
+    until("no job", LIMIT, known).await?;
+    ensure!(operator.wire().missed().is_empty(), "{:?}", operator.wire().missed());
+    operator.stop().await
+}
+
+#[tokio::test]
 async fn what_a_job_has_goes_with_it_and_what_has_its_names_already_stays_as_it_is() -> Result<()> {
     let place = Place::new("deleted").await?;
     place.server.controllers().await?;
@@ -147,6 +179,10 @@ async fn what_a_job_has_goes_with_it_and_what_has_its_names_already_stays_as_it_
         Ok(notes.find(|note| note.contains("the Service orders-coordinator belongs to something else")))
     };
     until("an event", LIMIT, told).await?;
+    let says =
+        |job: &StreamJob| condition(job, ConditionType::Ready).2.contains("the Service orders-coordinator belongs to");
+    let obstructed = until("a condition", LIMIT, async || Ok(Some(place.jobs.get("orders").await?).filter(says)));
+    ensure!(is(&obstructed.await?, ConditionType::Ready, "False", "Deploying"));
     ensure!(!place.objects(&job).await?.keys().any(|name| name.starts_with("Service/orders-coordinator")));
     // Once it is gone, the job gets its own without being touched.
     place.server.kubectl(&["-n", &place.namespace, "delete", "service", "orders-coordinator"])?.success()?;
