@@ -382,21 +382,4 @@ impl Worker {
             }
         }
     }
-
-    fn uploaded(
-        &mut self,
-        generation: Generation,
-        epoch: Epoch,
-        task: TaskId,
-        result: Result<Uploaded, String>,
-    ) -> Report {
-        match result {
-            Err(reason) => Report::CutFailed { generation, epoch, task, reason },
-            Ok(Uploaded { manifest, bytes }) => {
-                let stage =
-                    self.current.as_ref().and_then(|current| current.tasks.get(&task)).map_or(0, |task| task.stage);
-                Report::Cut { generation, epoch, stage, task: Box::new(manifest), uploaded_bytes: bytes }
-            }
-        }
-    }
 }

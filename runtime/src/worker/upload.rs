@@ -8,7 +8,7 @@ use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Generation, KeyGroup, TaskId, Term};
 
 use super::build::Deployment;
-use super::{Doors, Event, Failed, TaskCut, Uploaded};
+use super::{Doors, Event, Failed, TaskCut, Uploaded, Worker};
 use crate::checkpoint::history;
 use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest};
 use crate::checkpoint::mapping::keeps_state;
@@ -16,9 +16,29 @@ use crate::checkpoint::paths::ManifestId;
 use crate::checkpoint::restore::{Restore, choose_base, restore_task};
 use crate::checkpoint::store::CheckpointStore;
 use crate::checkpoint::upload::Uploader;
-use crate::message::{Failure, RestoreFrom};
+use crate::message::{Failure, Report, RestoreFrom};
 use crate::state::disk::Disk;
 use crate::state::{Backend, Store};
+
+impl Worker {
+    /// What the coordinator is told of an upload that has ended.
+    pub(super) fn uploaded(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        task: TaskId,
+        result: Result<Uploaded, String>,
+    ) -> Report {
+        match result {
+            Err(reason) => Report::CutFailed { generation, epoch, task, reason },
+            Ok(Uploaded { manifest, bytes }) => {
+                let stage =
+                    self.current.as_ref().and_then(|current| current.tasks.get(&task)).map_or(0, |task| task.stage);
+                Report::Cut { generation, epoch, stage, task: Box::new(manifest), uploaded_bytes: bytes }
+            }
+        }
+    }
+}
 
 /// Folder of the cuts of this worker, for local recovery.
 pub fn local_folder(folder: &Path) -> PathBuf {

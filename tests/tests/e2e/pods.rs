@@ -34,7 +34,7 @@ pub fn kill(pod: &str) -> Result<()> {
 /// The file with the limit of a process' memory, and the one with what it uses.
 fn memory_of(process: Pid) -> Result<[PathBuf; 2]> {
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", process.as_raw_nonzero()))?;
-    let of = |controller: &str| groups.lines().find_map(|line| line.splitn(2, ':').nth(1)?.strip_prefix(controller));
+    let of = |controller: &str| groups.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(controller));
     let (group, names) = match of("memory:") {
         Some(group) => (format!("/sys/fs/cgroup/memory{group}"), ["memory.limit_in_bytes", "memory.usage_in_bytes"]),
         None => (format!("/sys/fs/cgroup{}", of(":").context("no group")?), ["memory.max", "memory.current"]),
