@@ -106,6 +106,8 @@ pub struct Memory {
     pub silent_since_ms: Option<i64>,
     /// When pods that the API server refuses were looked for, and what was found.
     pub refusals: Option<(i64, Vec<crate::diagnose::Trouble>)>,
+    /// When their controllers were made to try again, or since when pods are refused.
+    pub touched_ms: Option<i64>,
     /// The revision a pod was to check that the API server refused, with the time and why.
     pub check_refused: Option<(String, i64, crate::diagnose::Trouble)>,
     /// The pod that is being made to check a revision, and since when.

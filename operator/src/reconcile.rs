@@ -27,6 +27,7 @@ pub mod observe;
 pub mod reference;
 pub mod report;
 pub mod start;
+mod touch;
 
 /// From turn to turn while something is under way.
 const BUSY: Duration = Duration::from_secs(1);
@@ -206,6 +207,7 @@ async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Actio
     let desired = build::build(&observed, &decision)?;
     let applied = apply::apply(context, &observed, &decision, desired, &mut memory).await?;
     context.metrics.applied(applied.written);
+    touch::touch(context, &observed, &mut memory).await;
     memory.standing = Some(snapshot::Standing::of(&observed, &decision));
     let before = known_status(job, &memory);
     let facts = report::Facts {

@@ -158,7 +158,7 @@ pub enum Report {
     /// A task's cut is uploaded.
     Cut { generation: Generation, epoch: Epoch, stage: usize, task: Box<TaskManifest>, uploaded_bytes: u64 },
     /// A task's cut could not be taken or uploaded.
-    CutFailed { generation: Generation, epoch: Epoch, task: TaskId, reason: String },
+    CutFailed { generation: Generation, epoch: Epoch, task: TaskId, failure: CutFailure },
     /// All output of the epoch on this worker is visible.
     Committed { generation: Generation, epoch: Epoch },
     /// No task of this generation or an older one runs here any more.
@@ -195,6 +195,15 @@ pub struct Failure {
     pub message: String,
     /// Whether trying again cannot help: the person who wrote the job must act.
     pub user: bool,
+}
+
+/// Why a cut is not in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutFailure {
+    /// The whole chain of causes in one line.
+    pub message: String,
+    /// Whether it is the store that does not answer.
+    pub is_store_away: bool,
 }
 
 /// What a task has counted.

@@ -34,8 +34,9 @@ const START_PATIENCE_MS: i64 = 60_000;
 const LOST_PATIENCE_MS: i64 = 2_000;
 /// Workers find a coordinator that comes back once its Service leads to the new pod. A host that is gone with it delays the job so long.
 const ADOPT_PATIENCE_MS: i64 = 10_000;
-/// A coordinator that is moved to another node is back within this time. Its tasks go on meanwhile.
-const LEASE: Duration = Duration::from_secs(60);
+/// A coordinator is back within this time, also that of a dead node: Kubernetes finds it dead after up to 50 s, our pods tolerate that
+/// for 30 s, and another one starts. Its tasks go on meanwhile.
+const LEASE: Duration = Duration::from_secs(120);
 /// A worker that drains waits so long for a coordinator to come back: when a job is deleted, all pods are told to end at once.
 const ALONE: Duration = Duration::from_secs(30);
 

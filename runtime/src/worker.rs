@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::exchange::Wake;
 use crate::job::JobSpec;
 use crate::message::live::Step;
-use crate::message::{Command, Deploy, Failure, Report};
+use crate::message::{Command, CutFailure, Deploy, Failure, Report};
 use crate::random::Random;
 use crate::sink::Committable;
 use crate::source::Split;
@@ -107,7 +107,7 @@ pub enum Event {
     /// A task of this generation says something.
     Task(Generation, TaskEvent),
     /// A cut is uploaded, or cannot be.
-    Uploaded { generation: Generation, epoch: Epoch, task: TaskId, result: Result<Uploaded, String> },
+    Uploaded { generation: Generation, epoch: Epoch, task: TaskId, result: Result<Uploaded, CutFailure> },
     /// A data connection broke.
     PeerLost { generation: Generation, peer: String, reason: String },
     /// Send the counters.

@@ -59,6 +59,15 @@ impl S3 {
         Ok(())
     }
 
+    /// Ends it as a crash does. What it has stays.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// `spec.store` of a job that keeps its checkpoints here.
     pub fn store(&self) -> String {
         format!("{{uri: \"s3://bucket/jobs\", endpoint: \"http://127.0.0.1:{}\", region: us-east-1}}", self.port)
@@ -72,11 +81,7 @@ impl S3 {
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // It may have ended already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.stop();
     }
 }
 

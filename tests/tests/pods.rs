@@ -213,5 +213,12 @@ async fn what_stands_in_the_way_is_said() -> Result<()> {
     s3.start()?;
     let running = next_checkpoint(&mut pods).await?;
     assert_eq!(running.blocked, None);
+    // One that goes while the job runs: no task can store what it has.
+    s3.stop();
+    let away = |job: &JobStatus| job.blocked.map(|blocked| (blocked, job.state, job.recoveries));
+    assert_eq!(pods.until("what is in the way", away).await?, (Blocked::StoreUnreachable, JobState::Running, 0));
+    s3.start()?;
+    let back = |job: &JobStatus| job.blocked.is_none().then_some(job.recoveries);
+    assert_eq!(pods.until("a checkpoint after that", back).await?, 0);
     Ok(())
 }

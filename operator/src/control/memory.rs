@@ -91,6 +91,11 @@ impl Memory {
         self.scarcity = Some(why);
     }
 
+    /// Called by the shell when nobody waits for workers: what was said of them is over.
+    pub fn lacks_nothing(&mut self) {
+        self.scarcity = None;
+    }
+
     /// What the autoscaler said last, whether it led to something or not.
     pub fn said(&self) -> Option<&Recommendation> {
         self.said.as_ref()

@@ -117,6 +117,14 @@ pub fn decide(observed: &Observed, admitted: &Result<Admitted, Rejection>, memor
         }
         return decision;
     }
+    if let Some(said) = observed.said().filter(|said| said.job.state == JobState::Stopped) {
+        // Whoever had it stopped does not want that any more, or has called its API: it begins again from its savepoint.
+        tracing::info!(revision = said.revision, "the job is stopped and should not be; it begins again");
+        decision.phase = Phase::Redeploying;
+        decision.operation = Some((OperationKind::Redeploy, OperationStep::Stopping));
+        all_to_zero(observed, &mut decision, |_| true);
+        return decision;
+    }
     decision.phase = Phase::Up;
     redeploy::begin_trial(observed, &mut decision);
     run(observed, admitted, memory, &target, &mut decision);
@@ -229,6 +237,8 @@ fn run(
     if let Some(why) = scarcity::why(observed.pods_of(&target.name, Role::Worker), &observed.refusals, observed.now_ms)
     {
         memory.lacks(why);
+    } else if memory.awaited().is_none() && memory.given_up().is_none() {
+        memory.lacks_nothing();
     }
     let seen = platform::Observed {
         job: Some(said.job.clone()),

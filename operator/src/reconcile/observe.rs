@@ -211,6 +211,9 @@ fn generation(object: &DynamicObject) -> u64 {
     generation.and_then(|generation| u64::try_from(generation).ok()).unwrap_or_default()
 }
 
+/// A controller tries to make a pod at least this often, so that what it was told before that does not hold any more.
+const REFUSED_MS: i64 = 1_020_000;
+
 /// Why pods are missing that should be there. A Deployment says so itself; of a StatefulSet only events tell.
 async fn refusals(
     context: &Context,
@@ -234,7 +237,7 @@ async fn refusals(
         let name = workload.object.name_any();
         let message = match workload.role {
             Role::Coordinator => replica_failure(&workload.object),
-            Role::Worker => newest_failed_create(context, job, &name).await,
+            Role::Worker => newest_failed_create(context, job, &name, now_ms).await,
         };
         found.extend(message.map(|message| diagnose::refusal(&format!("{name}: {message}"))));
     }
@@ -249,13 +252,14 @@ fn replica_failure(deployment: &DynamicObject) -> Option<String> {
     Some(failure["message"].as_str()?.to_owned())
 }
 
-async fn newest_failed_create(context: &Context, job: &Identity, name: &str) -> Option<String> {
+async fn newest_failed_create(context: &Context, job: &Identity, name: &str, now_ms: i64) -> Option<String> {
     let api = Api::<Event>::namespaced(context.client.clone(), &job.namespace);
     let fields = format!("involvedObject.kind=StatefulSet,involvedObject.name={name},reason=FailedCreate");
     match api.list(&ListParams::default().fields(&fields)).await {
         Ok(events) => {
-            let newest = events.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-            newest?.message
+            let at_ms = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0.as_millisecond());
+            let stands = |event: &Event| at_ms(event).is_none_or(|at_ms| now_ms - at_ms < REFUSED_MS);
+            events.items.into_iter().filter(stands).max_by_key(at_ms)?.message
         }
         Err(error) => {
             tracing::warn!(%error, name, "cannot read events");

@@ -1,4 +1,5 @@
 //! Stage graphs as text: for people, and for the fingerprint.
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use arrow::datatypes::Schema;
@@ -52,10 +53,17 @@ pub(crate) fn fingerprint(graph: &StageGraph) -> u64 {
     let mut text = stages(graph);
     for op in graph.stages.iter().flat_map(|stage| &stage.ops) {
         if let OpKind::Source(table) = &op.kind {
-            let _ = write!(text, "{:?}", table.options);
+            let _ = write!(text, "{:?}", read(table));
         }
     }
     hash(&text)
+}
+
+/// Options of a table that say which records there are and where. What is done about those that cannot be read is none of them:
+/// a job that failed of one goes on from where it was once that is changed.
+fn read(table: &TableSpec) -> BTreeMap<&str, &str> {
+    let options = table.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    options.filter(|(name, _)| !["on-error", "dead-letter.path"].contains(name)).collect()
 }
 
 fn hash(text: &str) -> u64 {
@@ -81,7 +89,7 @@ impl StageGraph {
             stage_text(self, index, ops, &mut text);
             for one in &stage.ops {
                 if let OpKind::Source(table) = &one.kind {
-                    let _ = writeln!(text, "{:?}", table.options);
+                    let _ = writeln!(text, "{:?}", read(table));
                 }
             }
         }
@@ -92,7 +100,7 @@ impl StageGraph {
     pub fn input(&self, stage: usize) -> u64 {
         match self.stages.get(stage).and_then(|stage| stage.ops.first()) {
             Some(OpSpec { id, kind: OpKind::Source(table), .. }) => {
-                hash(&format!("{id}: {} {:?}", describe_table(table), table.options))
+                hash(&format!("{id}: {} {:?}", describe_table(table), read(table)))
             }
             _ => 0,
         }

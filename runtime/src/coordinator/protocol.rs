@@ -131,6 +131,8 @@ pub struct Coordinator {
     pub(super) rescales: VecDeque<RescaleStatus>,
     pub(super) recoveries: u64,
     pub(super) error: Option<String>,
+    /// What was said of a store that did not answer, until a checkpoint is in it.
+    pub(super) store_away: Option<String>,
     pub(super) restored_epoch: Option<Epoch>,
     pub(super) totals: Totals,
     pub(super) gone: measure::Gone,
@@ -201,6 +203,7 @@ impl Coordinator {
             rescales: VecDeque::new(),
             recoveries: 0,
             error: None,
+            store_away: None,
             restored_epoch,
             totals: Totals::default(),
             gone: measure::Gone::default(),
@@ -328,8 +331,8 @@ impl Coordinator {
             Report::Cut { generation, epoch, stage, task, uploaded_bytes } if generation == current => {
                 self.cut(now_ms, epoch, (stage, *task), uploaded_bytes, out);
             }
-            Report::CutFailed { generation, epoch, task, reason } if generation == current => {
-                self.give_up_round(epoch, &format!("task {task}: {reason}"), out);
+            Report::CutFailed { generation, epoch, task, failure } if generation == current => {
+                self.cut_failed(epoch, task, failure, out);
             }
             Report::Committed { generation, epoch } if generation == current => self.committed(worker, epoch, out),
             Report::Cancelled { generation } if generation == current => {

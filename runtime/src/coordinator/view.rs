@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use millstream_api::id::TaskId;
 use millstream_api::wire::{
-    CheckpointStatus, EdgeStatus, GroupLoad, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskStatus,
+    Blocked, CheckpointStatus, EdgeStatus, GroupLoad, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskStatus,
     WorkerStatus,
 };
 
@@ -33,8 +33,8 @@ impl Coordinator {
         JobStatus {
             name: self.config.job.name.clone(),
             state: self.state(),
-            error: self.error.clone(),
-            blocked: None,
+            error: self.store_away.clone().or_else(|| self.error.clone()),
+            blocked: self.store_away.as_ref().map(|_| Blocked::StoreUnreachable),
             generation: self.generation,
             term: self.config.term,
             recoveries: self.recoveries,

@@ -16,7 +16,7 @@ use crate::checkpoint::paths::ManifestId;
 use crate::checkpoint::restore::{Restore, choose_base, restore_task};
 use crate::checkpoint::store::CheckpointStore;
 use crate::checkpoint::upload::Uploader;
-use crate::message::{Failure, Report, RestoreFrom};
+use crate::message::{CutFailure, Failure, Report, RestoreFrom};
 use crate::state::disk::Disk;
 use crate::state::{Backend, Store};
 
@@ -27,10 +27,10 @@ impl Worker {
         generation: Generation,
         epoch: Epoch,
         task: TaskId,
-        result: Result<Uploaded, String>,
+        result: Result<Uploaded, CutFailure>,
     ) -> Report {
         match result {
-            Err(reason) => Report::CutFailed { generation, epoch, task, reason },
+            Err(failure) => Report::CutFailed { generation, epoch, task, failure },
             Ok(Uploaded { manifest, bytes }) => {
                 let stage =
                     self.current.as_ref().and_then(|current| current.tasks.get(&task)).map_or(0, |task| task.stage);
@@ -154,7 +154,11 @@ impl Ledger {
             let (task, epoch) = (cut.task, cut.epoch);
             let mut uploader = uploader.lock().unwrap_or_else(PoisonError::into_inner);
             let uploaded = uploader.upload(store.as_ref(), disk.as_ref(), &prefix, id, &cut.cut);
-            let result = uploaded.map_err(|error| chain(&error)).map(|uploaded| Uploaded {
+            let failure = |error: crate::checkpoint::Error| CutFailure {
+                message: chain(&error),
+                is_store_away: error.is_transient(),
+            };
+            let result = uploaded.map_err(failure).map(|uploaded| Uploaded {
                 bytes: uploaded.uploaded_bytes,
                 manifest: TaskManifest {
                     task,

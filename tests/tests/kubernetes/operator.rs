@@ -26,6 +26,8 @@ mod killed;
 mod life;
 #[path = "operator/manual.rs"]
 mod manual;
+#[path = "operator/refused.rs"]
+mod refused;
 #[path = "operator/renewal.rs"]
 mod renewal;
 #[path = "operator/replicas.rs"]

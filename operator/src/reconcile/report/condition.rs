@@ -103,11 +103,11 @@ fn checkpoints(facts: &Facts<'_>) -> Observation {
     }
     let interval_ms = facts.observed.job.spec.checkpoint.interval.as_ms();
     let limit_ms = (interval_ms * LATE_INTERVALS).max(LATE_MS);
-    match &said.job.checkpoint {
+    // A new coordinator knows of none that it has not committed itself.
+    let known_ms = facts.before.checkpoint.as_ref().map(|newest| newest.time.0.as_millisecond());
+    match said.job.checkpoint.as_ref().map(|newest| newest.completed_at_ms).or(known_ms) {
         None => say(kind, None, Reason::NoCheckpoint, "none is complete yet"),
-        Some(newest)
-            if said.job.state == JobState::Running && facts.observed.now_ms - newest.completed_at_ms > limit_ms =>
-        {
+        Some(newest_ms) if said.job.state == JobState::Running && facts.observed.now_ms - newest_ms > limit_ms => {
             let message = format!("none was complete for {LATE_INTERVALS} intervals; the coordinator's log says why");
             say(kind, Some(false), Reason::CheckpointFailed, message)
         }

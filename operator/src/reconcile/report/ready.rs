@@ -85,7 +85,7 @@ fn up(facts: &Facts<'_>) -> Observation {
     let worst = worst(facts, target);
     match &facts.observed.answer {
         Answer::Said(said) if said.revision == target.name => answered(facts, said, target, worst),
-        Answer::Silent { reason, since_ms } if was_ready(facts) => {
+        Answer::Silent { reason, since_ms } if was_ready(facts) || was_silent(facts) => {
             // Tasks go on without their coordinator for a while; a short silence is no news.
             let silent_ms = facts.observed.now_ms - since_ms;
             match worst {
@@ -96,6 +96,9 @@ fn up(facts: &Facts<'_>) -> Observation {
         }
         _ => match worst {
             Some(trouble) => tell(trouble),
+            None if was_ready(facts) && is_replaced(facts.observed, target) => {
+                say(Some(true), Reason::Running, "all tasks run; their coordinator is replaced".into())
+            }
             None => underway(facts, "the coordinator is not there yet"),
         },
     }
@@ -188,6 +191,23 @@ fn underway(facts: &Facts<'_>, message: &str) -> Observation {
 
 fn was_ready(facts: &Facts<'_>) -> bool {
     find(&facts.before.conditions, ConditionType::Ready).is_some_and(|condition| condition.status == "True")
+}
+
+fn was_silent(facts: &Facts<'_>) -> bool {
+    let is_silent = Reason::CoordinatorUnreachable.as_str();
+    find(&facts.before.conditions, ConditionType::Ready).is_some_and(|condition| condition.reason == is_silent)
+}
+
+/// Whether a coordinator goes, or has just been made in its place.
+fn is_replaced(observed: &Observed, target: &Revision) -> bool {
+    let of_target = |pod: &&std::sync::Arc<k8s_openapi::api::core::v1::Pod>| {
+        diagnose::revision(pod) == Some(&target.name) && diagnose::role(pod) == Some(Role::Coordinator)
+    };
+    observed.pods.iter().filter(of_target).any(|pod| {
+        // The time of deletion has the grace in it.
+        let at = pod.metadata.deletion_timestamp.as_ref().or(pod.metadata.creation_timestamp.as_ref());
+        at.is_some_and(|at| observed.now_ms - at.0.as_millisecond() < PATIENCE_MS)
+    })
 }
 
 /// Whether the job has run before, as far as the status remembers or its coordinator knows.

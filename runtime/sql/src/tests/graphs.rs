@@ -75,6 +75,16 @@ fn the_fingerprint_depends_on_what_runs_and_not_on_how_it_is_written() {
     };
     assert_eq!(with("here", "1"), with("there", "1"), "a restored job may write elsewhere");
     assert_ne!(with("here", "1"), with("here", "2"), "positions in one input mean nothing in another");
+    let read = |path: &str, more: &str| {
+        let graph = planned(&format!(
+            "CREATE TABLE a (price BIGINT) WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = 'csv'{more});
+             CREATE TABLE b (price BIGINT) WITH ('connector' = 'print');
+             INSERT INTO b SELECT price FROM a"
+        ));
+        (graph.fingerprint, graph.input(0), graph.lineage(&graph.stages[0].ops[0].id))
+    };
+    assert_eq!(read("here", ""), read("here", ", 'on-error' = 'skip'"), "what it failed of can be passed over");
+    assert_ne!(read("here", ""), read("there", ""));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Checkpoints of a running job: when they begin, what completes them, what they end in.
 use std::collections::BTreeMap;
 
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{CheckpointStatus, ErrorBody, JobState};
 
 use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Then};
 use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest};
 use crate::coordinator::place;
 use crate::coordinator::round::{Purpose, Round, Step};
-use crate::message::{Command, RestoreFrom};
+use crate::message::{Command, CutFailure, RestoreFrom};
 
 impl Coordinator {
     /// Looks after a running job: takes the checkpoint that is due, gives up the one that takes too long.
@@ -140,6 +140,7 @@ impl Coordinator {
             out.push(Action::Answer { id: asked.id, reply: Box::new(Reply::Savepoint(status.clone())) });
         }
         let epoch = manifest.epoch;
+        self.store_away = None;
         self.totals.checkpoints += 1;
         self.totals.uploaded_bytes += status.uploaded_bytes;
         self.checkpoints.push_front(status);
@@ -161,6 +162,15 @@ impl Coordinator {
             Purpose::Stop => self.cancel(Then::Finish(JobState::Stopped), out),
             Purpose::Rescale => self.apply_rescale(out),
             Purpose::Leave => self.cancel(Then::Deploy, out),
+        }
+    }
+
+    /// A task's cut is not in the store.
+    pub(super) fn cut_failed(&mut self, epoch: Epoch, task: TaskId, failure: CutFailure, out: &mut Vec<Action>) {
+        let CutFailure { message, is_store_away } = failure;
+        self.give_up_round(epoch, &format!("task {task}: {message}"), out);
+        if is_store_away {
+            self.store_away = Some(message);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::checkpoint::manifest::TaskManifest;
 use crate::coordinator::place;
 use crate::job::Tuning;
 use crate::message::live::Order;
-use crate::message::{Command, Failure, Report};
+use crate::message::{Command, CutFailure, Failure, Report};
 use crate::source::Split;
 
 mod adopted;

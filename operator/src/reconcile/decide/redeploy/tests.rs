@@ -123,6 +123,21 @@ fn the_first_revision_is_not_checked() {
 }
 
 #[test]
+fn a_job_that_is_stopped_and_should_not_be_begins_again() {
+    let current = revision("a", 1);
+    let seen = running(observed("a", vec![current.clone()]), &current, JobState::Stopping, Some(5));
+    assert_eq!(replicas(&decision(&seen), &current), Some(1), "it is not known yet what there will be to begin from");
+    // As it was with spec.suspend, which is taken back.
+    let seen = running(observed("a", vec![current.clone()]), &current, JobState::Stopped, Some(5));
+    let again = decision(&seen);
+    assert_eq!((replicas(&again, &current), again.phase), (Some(0), Phase::Redeploying));
+    let mut gone = Observed { answer: Answer::Absent, ..seen };
+    gone.workloads.iter_mut().for_each(|workload| workload.replicas = 0);
+    let up = decision(&gone);
+    assert_eq!((replicas(&up, &current), up.phase), (Some(1), Phase::Up));
+}
+
+#[test]
 fn another_revision_is_checked_while_the_old_one_runs_on() {
     let old = revision("a", 1);
     let seen = running(observed("b", vec![old.clone()]), &old, JobState::Running, Some(5));

@@ -1,5 +1,6 @@
 //! Lost workers, failed tasks, checkpoints that do not come about, and reports of what is over.
 use millstream_api::owner::OwnerTable;
+use millstream_api::wire::Blocked;
 
 use super::*;
 
@@ -176,9 +177,13 @@ fn a_checkpoint_that_takes_too_long_or_fails_is_given_up_and_the_job_goes_on() {
     assert_eq!(desk.after(1), ["w0 abort e1", "w1 abort e1"]);
     assert_eq!(desk.after(0), ["w0 trigger e2", "w1 trigger e2"]);
     let generation = desk.coordinator.generation;
-    let failed = |epoch| Report::CutFailed { generation, epoch, task: 0, reason: "no space".into() };
-    assert!(desk.say("w0", failed(1)).is_empty(), "over already");
-    assert!(desk.say("w0", failed(2)).starts_with(&["w0 abort e2".into(), "w1 abort e2".into()]));
+    let failed = |epoch, is_store_away| {
+        let failure = CutFailure { message: "no space".into(), is_store_away };
+        Report::CutFailed { generation, epoch, task: 0, failure }
+    };
+    assert!(desk.say("w0", failed(1, false)).is_empty(), "over already");
+    assert!(desk.say("w0", failed(2, false)).starts_with(&["w0 abort e2".into(), "w1 abort e2".into()]));
+    assert_eq!(desk.coordinator.job_status().blocked, None);
     desk.after(1000);
     desk.cut(3);
     let refused = Event::Stored { epoch: 3, result: Err("fenced".into()) };
@@ -186,6 +191,16 @@ fn a_checkpoint_that_takes_too_long_or_fails_is_given_up_and_the_job_goes_on() {
     assert_eq!(desk.state(), JobState::Running);
     assert_eq!(desk.coordinator.totals().checkpoints_failed, 3);
     assert!(desk.coordinator.last.is_none());
+    // A store that does not answer is in the way until it has a checkpoint.
+    desk.after(1000);
+    desk.say("w0", failed(4, true));
+    let status = desk.coordinator.job_status();
+    assert_eq!((status.blocked, status.error.as_deref()), (Some(Blocked::StoreUnreachable), Some("no space")));
+    desk.after(1000);
+    desk.cut(5);
+    desk.on(Event::Stored { epoch: 5, result: Ok("path".into()) });
+    let status = desk.coordinator.job_status();
+    assert_eq!((status.blocked, status.error), (None, None));
 }
 
 #[test]
@@ -211,7 +226,12 @@ fn reports_of_what_is_over_do_nothing() {
         Report::TaskFailed { generation: old, task: 0, failure: Failure { message: "x".into(), user: true } },
         Report::DeployFailed { generation: old, failure: Failure { message: "x".into(), user: true } },
         Report::Cancelled { generation: old },
-        Report::CutFailed { generation: old, epoch: 1, task: 0, reason: "x".into() },
+        Report::CutFailed {
+            generation: old,
+            epoch: 1,
+            task: 0,
+            failure: CutFailure { message: "x".into(), is_store_away: true },
+        },
         Report::TaskEnded { generation: old, task: 0 },
         Report::Committed { generation: old, epoch: 1 },
         Report::Finished,
