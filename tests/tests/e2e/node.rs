@@ -37,7 +37,7 @@ impl Job<'_> {
 #[tokio::test]
 async fn a_node_that_is_drained_hands_over_its_coordinator_and_its_groups() -> Result<()> {
     let cluster = crate::cluster().await?;
-    let job = Job::apply(&cluster, "1500").await?;
+    let job = Job::apply(&cluster, "1500 for 40s, 6000").await?;
     job.wait_for("Ready", is_running).await?;
     let (before, _) = job.two_checkpoints().await?;
     job.is_burdened(&before).await?;
@@ -62,7 +62,7 @@ async fn a_node_that_is_drained_hands_over_its_coordinator_and_its_groups() -> R
 #[tokio::test]
 async fn a_node_that_is_drained_in_a_second_costs_no_more_than_a_restore() -> Result<()> {
     let cluster = crate::cluster().await?;
-    let job = Job::apply(&cluster, "1500 for 35s, 4000").await?;
+    let job = Job::apply(&cluster, "1500 for 35s, 6000").await?;
     job.wait_for("Ready", is_running).await?;
     let (before, _) = job.two_checkpoints().await?;
     job.is_burdened(&before).await?;
@@ -85,7 +85,7 @@ async fn a_node_that_is_drained_in_a_second_costs_no_more_than_a_restore() -> Re
 }
 
 /// For as long as it takes until a node is given up, which is forty seconds, there is input left, and then the end is not far.
-const RATE: &str = "1500 for 20s, 200 for 100s, 4000";
+const RATE: &str = "1500 for 20s, 200 for 90s, 8000";
 
 impl Job<'_> {
     /// Waits until another coordinator has taken the job back to a checkpoint, and says which one.

@@ -1,6 +1,7 @@
 //! Pods that come to harm, one after the other.
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
@@ -31,29 +32,35 @@ pub fn kill(pod: &str) -> Result<()> {
     Ok(kill_process(process, Signal::KILL)?)
 }
 
-/// The file with the limit of a process' memory, and the one with what it uses.
-fn memory_of(process: Pid) -> Result<[PathBuf; 2]> {
+/// The control group that a process' memory is counted in, with the names of its limit and of what it uses.
+fn memory_of(process: Pid) -> Result<(PathBuf, &'static str, &'static str)> {
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", process.as_raw_nonzero()))?;
     let of = |controller: &str| groups.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(controller));
-    let (group, names) = match of("memory:") {
-        Some(group) => (format!("/sys/fs/cgroup/memory{group}"), ["memory.limit_in_bytes", "memory.usage_in_bytes"]),
-        None => (format!("/sys/fs/cgroup{}", of(":").context("no group")?), ["memory.max", "memory.current"]),
-    };
-    Ok(names.map(|name| Path::new(&group).join(name)))
+    Ok(match of("memory:") {
+        Some(group) => {
+            (format!("/sys/fs/cgroup/memory{group}").into(), "memory.limit_in_bytes", "memory.usage_in_bytes")
+        }
+        None => (format!("/sys/fs/cgroup{}", of(":").context("no group")?).into(), "memory.max", "memory.current"),
+    })
 }
 
-/// Leaves the process in a pod less memory than it needs, until the kernel ends it.
+/// Has the kernel end the process in a pod for want of memory: there is a little left, and something else takes it, which is not what
+/// the kernel ends first, since kubelets put all of a pod in front.
 async fn starve(pod: &str) -> Result<()> {
     let process = process_of(pod)?.with_context(|| format!("no process of {pod} runs here"))?;
-    let [limit, usage] = memory_of(process)?;
-    let ended = async || {
-        let Ok(used) = fs::read_to_string(&usage) else { return Ok(Some(())) };
-        let less = used.trim().parse::<u64>()? - (1 << 20);
-        // An old kernel refuses what cannot be had back at once.
-        let _ = fs::write(&limit, less.to_string());
-        Ok(process_of(pod)?.filter(|now| *now == process).is_none().then_some(()))
+    let (group, limit, usage) = memory_of(process)?;
+    let used: u64 = fs::read_to_string(group.join(usage))?.trim().parse()?;
+    fs::write(group.join(limit), (used + (16 << 20)).to_string())?;
+    let mut hog = Command::new("tail").arg("/dev/zero").stdout(Stdio::null()).spawn()?;
+    let starved = async {
+        fs::write(group.join("cgroup.procs"), hog.id().to_string())?;
+        let ended = async || Ok(process_of(pod)?.filter(|now| *now == process).is_none().then_some(()));
+        until("the end of a process without memory", LIMIT, ended).await
     };
-    until("the end of a process without memory", LIMIT, ended).await
+    let starved = starved.await;
+    hog.kill()?;
+    hog.wait()?;
+    starved
 }
 
 #[tokio::test]

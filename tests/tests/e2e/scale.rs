@@ -58,7 +58,7 @@ impl Job<'_> {
 #[tokio::test]
 async fn a_job_that_is_scaled_keeps_its_pods_and_moves_its_groups() -> Result<()> {
     let cluster = crate::cluster().await?;
-    let job = Job::apply(&cluster, "1000").await?;
+    let job = Job::apply(&cluster, "1000 for 65s, 6000").await?;
     job.wait_for("Ready", |job| runs_on(job, 2)).await?;
     let (begun, _) = job.two_checkpoints().await?;
     let lives = job.lives().await?;

@@ -56,7 +56,7 @@ fn epoch_of(file: &Path) -> Option<u64> {
 #[tokio::test]
 async fn a_job_goes_on_from_the_savepoint_of_one_that_went_with_all_it_had() -> Result<()> {
     let cluster = crate::cluster().await?;
-    let job = Job::apply(&cluster, "1500").await?;
+    let job = Job::apply(&cluster, "1500 for 25s, 6000").await?;
     // In place: what runs stays.
     let policy = r#"{"spec": {"deletionPolicy": "Delete"}}"#;
     job.kubectl(&["patch", "streamjob", NAME, "--type", "merge", "-p", policy])?;
@@ -93,7 +93,7 @@ async fn a_job_goes_on_from_the_savepoint_of_one_that_went_with_all_it_had() -> 
             fs::remove_file(file)?;
         }
     }
-    let text = fs::read_to_string(job.folder().join("popular.yaml"))?;
+    let text = fs::read_to_string(job.folder().join("job.yaml"))?;
     let more = "  startFrom: {mode: Snapshot, snapshotName: noon}\n  deletionPolicy: Delete\n";
     job.apply_text("again.yaml", &(text + more))?;
     let started = job.wait_for("its beginning", |now| is_running(now) && started_from(now).is_some()).await?;
