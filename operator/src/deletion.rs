@@ -111,7 +111,7 @@ pub async fn turn(
 
 fn facts(observed: &Observed, memory: &context::Memory, pod: Option<&Pod>) -> Facts {
     let deleted = observed.job.metadata.deletion_timestamp.as_ref();
-    let pods = || observed.pods.iter().filter(|pod| diagnose::role(pod).is_some());
+    let pods = || observed.pods.iter().filter(|pod| diagnose::role(pod).is_some() && !diagnose::is_over(pod));
     let is_coordinator = |pod: &&Arc<Pod>| diagnose::role(pod) == Some(Role::Coordinator);
     let coordinators = pods().filter(|pod| is_coordinator(pod) && !is_stuck(pod, observed.now_ms));
     Facts {

@@ -69,6 +69,11 @@ pub fn is_going(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
+/// Whether nothing of it will ever run again: a kubelet has evicted or refused it. A Deployment leaves such pods there.
+pub fn is_over(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")))
+}
+
 /// Whether it is ready.
 pub fn is_ready(pod: &Pod) -> bool {
     ready_since_ms(pod).is_some()

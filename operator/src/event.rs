@@ -29,6 +29,10 @@ pub enum Happened {
     RescaleFailed,
     /// The autoscaler would act, if it might.
     ScalingAdvised,
+    /// The autoscaler acts.
+    ScalingDecided,
+    /// Somebody asked for a parallelism that the autoscaler decides about.
+    WriteIgnored,
     /// The job is stopped with a savepoint.
     Suspending,
     /// A pod checks another version.
@@ -72,6 +76,8 @@ impl Happened {
             Self::RescaleFinished => "RescaleFinished",
             Self::RescaleFailed => "RescaleFailed",
             Self::ScalingAdvised => "ScalingAdvised",
+            Self::ScalingDecided => "ScalingDecided",
+            Self::WriteIgnored => "WriteIgnored",
             Self::Suspending => "Suspending",
             Self::Checking => "Checking",
             Self::CheckDelayed => "CheckDelayed",

@@ -304,6 +304,12 @@ fn changes(before: &StreamJobStatus, status: &StreamJobStatus) -> Vec<News> {
             news.push(News::new(Happened::NotReady, format!("{}: {}", now.reason, now.message)));
         }
     }
+    if let (before, Some(now)) = pair(ConditionType::AutoscalingActive)
+        && now.reason == Reason::WriteIgnored.as_str()
+        && before.is_none_or(|before| before.message != now.message)
+    {
+        news.push(News::new(Happened::WriteIgnored, now.message.clone()));
+    }
     if let Some(rejected) = status.rejected.as_ref().filter(|rejected| before.rejected.as_ref() != Some(rejected)) {
         news.push(News::new(Happened::Rejected, format!("{}: {}", rejected.reason, rejected.message)));
     }

@@ -1,4 +1,5 @@
 //! From a decision to objects. Pure.
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -6,6 +7,7 @@ use serde_json::Value;
 use super::decide::Decision;
 use super::decide::redeploy::Check;
 use super::observe::Observed;
+use crate::diagnose;
 use crate::name::{Identity, Role};
 use crate::resource::{account, budget, check, config_map, service};
 use crate::revision::{self, Revision};
@@ -140,7 +142,8 @@ fn discarded(observed: &Observed, decision: &Decision, target: &Revision) -> Vec
     let mut old: Vec<&Revision> = observed.revisions.iter().filter(|revision| !is_needed(revision)).collect();
     old.sort_by_key(|revision| std::cmp::Reverse(revision.number));
     let idle = |revision: &&Revision| {
-        let has_pods = observed.pods.iter().any(|pod| crate::diagnose::revision(pod) == Some(&revision.name));
+        let lives = |pod: &Pod| diagnose::revision(pod) == Some(&revision.name) && !diagnose::is_over(pod);
+        let has_pods = observed.pods.iter().any(|pod| lives(pod));
         let gets_pods = decision.replicas.iter().any(|((name, _), count)| *name == revision.name && *count > 0);
         !has_pods && !gets_pods
     };

@@ -206,6 +206,7 @@ fn has_pods(observed: &Observed, is_meant: &impl Fn(&str) -> bool) -> bool {
     let there = observed.pods.iter().any(|pod| {
         diagnose::revision(pod).is_some_and(is_meant)
             && diagnose::role(pod).is_some()
+            && !diagnose::is_over(pod)
             && !is_stuck(pod, observed.now_ms)
     });
     told || there
@@ -292,8 +293,10 @@ fn describe(request: &RescaleRequest, said: &Said) -> String {
 /// What of the control loop's reports a person wants to read.
 fn told(report: &Report, mode: control::Mode) -> Option<News> {
     match &report.event {
-        Event::Decision(decision) if mode == control::Mode::Advise => {
-            Some(News::new(Happened::ScalingAdvised, decision.explanation.clone()))
+        Event::Decision(decision) => {
+            let happened =
+                if mode == control::Mode::Advise { Happened::ScalingAdvised } else { Happened::ScalingDecided };
+            Some(News::new(happened, decision.explanation.clone()))
         }
         Event::Rescale(rescale) => {
             let to = rescale.to.iter().map(|(name, tasks)| format!("{name} {tasks}")).collect::<Vec<_>>().join(", ");

@@ -125,10 +125,11 @@ impl Observed {
         self.workloads.iter().find(|workload| workload.revision == revision && workload.role == role)
     }
 
-    /// Pods of a role of a revision that are not about to go.
+    /// Pods of a role of a revision that are not about to go, and not gone but for their names.
     pub fn pods_of<'a>(&'a self, revision: &'a str, role: Role) -> impl Iterator<Item = &'a Pod> {
         self.pods.iter().map(AsRef::as_ref).filter(move |pod| {
-            diagnose::revision(pod) == Some(revision) && diagnose::role(pod) == Some(role) && !diagnose::is_going(pod)
+            let is_of = diagnose::revision(pod) == Some(revision) && diagnose::role(pod) == Some(role);
+            is_of && !diagnose::is_going(pod) && !diagnose::is_over(pod)
         })
     }
 }

@@ -133,11 +133,12 @@ fn judge(observed: &Observed, current: &mut Revision, decision: &mut Decision) -
         return true;
     }
     let mut troubles = troubles(observed, current);
+    // What was healthy once stays: a Secret may have changed under it, and may be changed back.
+    let Some(trial) = &current.trial else { return false };
     if let Some(found) = troubles.iter().position(|trouble| trouble.is_final).map(|at| troubles.swap_remove(at)) {
         current.verdict = Some(Verdict::Rejected { reason: found.reason, message: found.message });
         return true;
     }
-    let Some(trial) = &current.trial else { return false };
     let runs = said.is_some_and(|said| matches!(said.job.state, JobState::Running | JobState::Rescaling));
     // A coordinator tells of the checkpoints it has committed itself.
     if runs && said.is_some_and(|said| said.job.checkpoint.is_some()) {
@@ -253,6 +254,7 @@ pub fn kind(admitted: &Result<Admitted, Rejection>, decision: &Decision) -> Oper
     let wanted = judged.or_else(|| admitted.as_ref().ok().map(|admitted| &admitted.revision));
     match wanted {
         Some(wanted) if wanted.is_rejected() => OperationKind::Rollback,
+        Some(wanted) if revision::goes_back(wanted).is_some() => OperationKind::Restore,
         _ => OperationKind::Redeploy,
     }
 }

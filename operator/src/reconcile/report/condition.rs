@@ -144,6 +144,12 @@ fn autoscaling(facts: &Facts<'_>) -> Observation {
         Mode::Advise => {
             say(kind, Some(true), Reason::Advising, "says what it would do in status.recommendation and events")
         }
+        _ if is_ignored(facts) => {
+            let asked = facts.observed.job.spec.parallelism;
+            let message =
+                format!("the parallelism follows the load; {asked} in spec.parallelism would be where it begins");
+            say(kind, Some(true), Reason::WriteIgnored, message)
+        }
         _ => say(kind, Some(true), Reason::Deciding, "the parallelism follows the load"),
     }
 }
@@ -154,4 +160,10 @@ fn completed(facts: &Facts<'_>) -> Observation {
         return say(kind, Some(true), Reason::Completed, "the input has ended and everything is committed");
     }
     say(kind, Some(false), Reason::Running, "the input has not ended")
+}
+
+/// Whether somebody has asked for another parallelism since the job began, which the autoscaler decides about.
+fn is_ignored(facts: &Facts<'_>) -> bool {
+    let begun = facts.decision.target.as_ref().and_then(crate::revision::start_of);
+    begun.is_some_and(|begun| begun.parallelism != facts.observed.job.spec.parallelism)
 }

@@ -138,6 +138,31 @@ fn a_job_that_is_stopped_and_should_not_be_begins_again() {
 }
 
 #[test]
+fn pods_that_are_over_stand_in_nobodys_way() {
+    let (old, mut new) = (revision("a", 1), revision("b", 2));
+    new.trial = Some(Trial { replaces: Some(old.name.clone()), ..Trial::default() });
+    let mut seen = observed("b", vec![old.clone(), new.clone()]);
+    // A coordinator that its kubelet has evicted: its Deployment, which is at 0, leaves it there.
+    seen.pods.push(pod("coordinator", &old, json!({"phase": "Failed", "reason": "Evicted"})));
+    let up = decision(&seen);
+    assert_eq!((target(&up).name.as_str(), up.phase), (new.name.as_str(), Phase::Up));
+    seen.pods = vec![pod("coordinator", &old, json!({"phase": "Running"}))];
+    assert_eq!(decision(&seen).phase, Phase::Redeploying);
+}
+
+#[test]
+fn what_was_healthy_once_is_not_given_up_for_what_a_start_says() {
+    let (older, current) = (revision("a", 1), revision("b", 2));
+    let mut seen = observed("b", vec![older, current.clone()]);
+    // A Secret has changed under it.
+    let mut status = ended(2, "InvalidSql");
+    status["phase"] = json!("Running");
+    seen.pods.push(pod("coordinator", &current, status));
+    let stays = decision(&seen);
+    assert_eq!((&target(&stays).name, &target(&stays).verdict), (&current.name, &None));
+}
+
+#[test]
 fn another_revision_is_checked_while_the_old_one_runs_on() {
     let old = revision("a", 1);
     let seen = running(observed("b", vec![old.clone()]), &old, JobState::Running, Some(5));
