@@ -16,7 +16,10 @@ pub fn obstacle(
     let running = ready.filter(|ready| ready.status == "True");
     let runs = running.is_some();
     let generation = running.map_or(generation, |ready| ready.observed_generation);
-    let reason = if runs { Reason::Degraded } else { Reason::Deploying };
+    // What it is on its way to stays: the next turns go by it.
+    let underway = [Reason::Redeploying, Reason::Recovering];
+    let underway = underway.into_iter().find(|reason| ready.is_some_and(|ready| ready.reason == reason.as_str()));
+    let reason = if runs { Reason::Degraded } else { underway.unwrap_or(Reason::Deploying) };
     let observation = Observation { kind, holds: Some(runs), reason, message };
     let condition = observation.condition(generation, &before.conditions, &second(now_ms));
     let mut status = StreamJobStatus { operator: Some(installation.to_owned()), ..before.clone() };
@@ -47,5 +50,8 @@ mod tests {
         runs.conditions[0].status = "True".into();
         assert_eq!(ready(&tell(&runs, "a Service")), ("True", "Degraded", "a Service"));
         assert_eq!(runs.conditions.len(), 1);
+        let mut redeploys = tell(&first, "the pods of the old revision go");
+        redeploys.conditions[0].reason = "Redeploying".into();
+        assert_eq!(ready(&tell(&redeploys, "a Service")), ("False", "Redeploying", "a Service"));
     }
 }
