@@ -1,5 +1,5 @@
-//! The clock door: the only place of the runtime that reads time.
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+//! The clock door: the only place of the runtime that reads time, or lets some pass.
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall time and monotonic time. Simulation brings its own.
 pub trait Clock: Send + Sync {
@@ -39,4 +39,10 @@ impl Clock for SystemClock {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
     }
+}
+
+/// Waits before something is tried again that no event tells to work again. Whoever waits for an event waits for that event.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub async fn back_off(delay: Duration) {
+    tokio::time::sleep(delay).await;
 }

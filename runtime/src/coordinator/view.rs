@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 
 use millstream_api::id::TaskId;
 use millstream_api::wire::{
-    Blocked, CheckpointStatus, EdgeStatus, GroupLoad, JobStatus, ProcessStatus, RescaleStatus, StageStatus, TaskStatus,
-    WorkerStatus,
+    Blocked, CheckpointStatus, EdgeStatus, GroupLoad, JobState, JobStatus, ProcessStatus, RescaleStatus, StageStatus,
+    TaskStatus, WorkerStatus,
 };
 
 use super::place::HASH;
@@ -30,11 +30,14 @@ impl Coordinator {
             draining: worker.drain.is_some(),
             released: worker.released,
         };
+        let state = self.state();
+        // Of a job that does not run, something else is to be told.
+        let store_away = self.store_away.as_ref().filter(|_| state == JobState::Running);
         JobStatus {
             name: self.config.job.name.clone(),
-            state: self.state(),
-            error: self.store_away.clone().or_else(|| self.error.clone()),
-            blocked: self.store_away.as_ref().map(|_| Blocked::StoreUnreachable),
+            state,
+            error: store_away.or(self.error.as_ref()).cloned(),
+            blocked: store_away.map(|_| Blocked::StoreUnreachable),
             generation: self.generation,
             term: self.config.term,
             recoveries: self.recoveries,

@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Hub;
+use crate::clock::back_off;
 use crate::net::handshake::{self, Identity, Purpose, Secret};
 use crate::net::{Connection, Listener, Network};
 use crate::random::Random;
@@ -204,15 +205,10 @@ async fn accept(shared: Arc<Shared>, listener: Arc<dyn Listener>) {
             Err(error) => {
                 // Out of descriptors, or a connection that is gone already; others must still be served.
                 tracing::warn!(%error, "cannot accept a data connection");
-                back_off().await;
+                back_off(ACCEPT_BACK_OFF).await;
             }
         }
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "no event tells that descriptors are free again")]
-async fn back_off() {
-    tokio::time::sleep(ACCEPT_BACK_OFF).await;
 }
 
 async fn admit(shared: &Shared, connection: Connection) -> Result<(), handshake::Error> {

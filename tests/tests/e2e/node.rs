@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 use millstream_api::id::Epoch;
-use millstream_api::wire::{JobState, JobStatus, RescaleStatus, StageStatus};
+use millstream_api::wire::{JobState, JobStatus, RescaleState, RescaleStatus, StageStatus};
+use millstream_operator::client::Client;
 use millstream_operator::name::ordinal;
 use millstream_tests::process::until;
+use tokio::runtime::Builder;
 
 use crate::job::{Job, LIMIT, is_running};
 use crate::pods::process_of;
@@ -23,15 +25,44 @@ impl Job<'_> {
         Ok(there.map(ResourceExt::name_any).collect())
     }
 
-    /// Sees that the node has the coordinator and a worker with tasks.
-    async fn is_burdened(&self, job: &JobStatus) -> Result<()> {
+    /// Sees that the node has the coordinator and a worker with tasks, and says which worker.
+    async fn is_burdened(&self, job: &JobStatus) -> Result<String> {
         let (coordinators, workers) = (self.on(NODE, "coordinator").await?, self.on(NODE, "worker").await?);
         ensure!(coordinators.len() == 1 && workers.len() == 1, "{coordinators:?} {workers:?}");
         let worker = workers.into_iter().next().context("no worker")?;
         let has_tasks = job.workers.iter().any(|known| known.id == worker && !known.tasks.is_empty());
         ensure!(has_tasks, "{worker} has no tasks: {job:?}");
-        Ok(())
+        Ok(worker)
     }
+}
+
+impl Job<'_> {
+    /// Empties the node as a person does, sees what is told of it, and that all of the job is on the other one then.
+    async fn drained(&self, more: &[&str], told: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+        let drain = ["drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "90s"];
+        let drained = self.kubectl(&[drain.as_slice(), more].concat());
+        let outcome = async {
+            println!("{}", drained.with_context(|| self.explain())?);
+            told().await?;
+            self.wait_for("all of it on the other node", is_running).await?;
+            ensure!(self.on(NODE, "worker").await?.is_empty() && self.on(NODE, "coordinator").await?.is_empty());
+            Ok(())
+        };
+        let outcome = outcome.await;
+        self.kubectl(&["uncordon", NODE])?;
+        outcome
+    }
+}
+
+/// The hand-over of a worker that drains, as this coordinator knows it until it is gone.
+async fn handed_over(api: Client, worker: String) -> Result<Option<RescaleStatus>> {
+    let mut last = None;
+    let gone = until("the end of a coordinator", LIMIT, async || {
+        let Ok(rescales) = api.rescales().await else { return Ok(Some(())) };
+        last = rescales.into_iter().find(|rescale| rescale.drains.contains(&worker)).or(last.take());
+        Ok(None)
+    });
+    gone.await.map(|()| last)
 }
 
 #[tokio::test]
@@ -40,22 +71,26 @@ async fn a_node_that_is_drained_hands_over_its_coordinator_and_its_groups() -> R
     let job = Job::apply(&cluster, "1500 for 40s, 6000").await?;
     job.wait_for("Ready", is_running).await?;
     let (before, _) = job.two_checkpoints().await?;
-    job.is_burdened(&before).await?;
-    let drain = ["drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "90s"];
-    let drained = job.kubectl(&drain).with_context(|| job.explain());
-    let outcome = async {
-        println!("{}", drained?);
-        job.wait_for("all of it on the other node", is_running).await?;
-        let (after, _) = job.two_checkpoints().await?;
-        ensure!(after.term > before.term, "{before:?}\n{after:?}");
-        let went_on = (after.generation, after.recoveries) == (before.generation, before.recoveries);
-        ensure!(went_on, "it went back to a checkpoint: {before:?}\n{after:?}\n{}", job.explain());
-        ensure!(job.on(NODE, "worker").await?.is_empty() && job.on(NODE, "coordinator").await?.is_empty());
+    let worker = job.is_burdened(&before).await?;
+    let (api, drains) = (job.api().await?.context("no coordinator")?, worker.clone());
+    // While this thread waits for kubectl.
+    let looks_on = Builder::new_current_thread().enable_all().build()?;
+    let first = std::thread::spawn(move || looks_on.block_on(handed_over(api, drains)));
+    let handed = async || {
+        let first = first.join().map_err(|_| anyhow::anyhow!("whoever looked on has panicked"))??;
+        let next = job.api().await?.context("no coordinator")?.rescales().await?;
+        let next = next.into_iter().find(|rescale| rescale.drains.contains(&worker));
+        let handed = first.into_iter().chain(next).find(|rescale| rescale.state == RescaleState::Done);
+        let handed = handed.with_context(|| format!("{worker} has handed nothing over"))?;
+        // Half of the 256 groups of the one stage that has any, with what is in them.
+        ensure!(handed.groups_moved == 128 && handed.bytes_moved > 0, "{handed:?}");
         Ok(())
     };
-    let outcome = outcome.await;
-    job.kubectl(&["uncordon", NODE])?;
-    outcome?;
+    job.drained(&[], handed).await?;
+    let (after, _) = job.two_checkpoints().await?;
+    ensure!(after.term > before.term, "{before:?}\n{after:?}");
+    let went_on = (after.generation, after.recoveries) == (before.generation, before.recoveries);
+    ensure!(went_on, "it went back to a checkpoint: {before:?}\n{after:?}\n{}", job.explain());
     job.completes().await.map(drop)
 }
 
@@ -67,20 +102,12 @@ async fn a_node_that_is_drained_in_a_second_costs_no_more_than_a_restore() -> Re
     let (before, _) = job.two_checkpoints().await?;
     job.is_burdened(&before).await?;
     let epoch = job.rows_to_lose().await?;
-    let drain =
-        ["drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "90s", "--grace-period=1"];
-    let drained = job.kubectl(&drain).with_context(|| job.explain());
-    let outcome = async {
-        println!("{}", drained?);
+    let restored = async || {
         let restored = job.restored(&before).await?;
         ensure!(restored == Some(epoch), "{restored:?} instead of {epoch:?}");
-        job.wait_for("all of it on the other node", is_running).await?;
-        ensure!(job.on(NODE, "worker").await?.is_empty() && job.on(NODE, "coordinator").await?.is_empty());
         Ok(())
     };
-    let outcome = outcome.await;
-    job.kubectl(&["uncordon", NODE])?;
-    outcome?;
+    job.drained(&["--grace-period=1"], restored).await?;
     job.completes().await.map(drop)
 }
 

@@ -1,4 +1,7 @@
 //! Whether all tasks run, and if not, what of all that is wrong a person should hear first.
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
 use millstream_api::crd::{ConditionType, Observation, OperationKind, OperationStep, Reason, find};
 use millstream_api::wire::{Blocked, JobState};
 
@@ -200,7 +203,7 @@ fn was_silent(facts: &Facts<'_>) -> bool {
 
 /// Whether a coordinator goes, or has just been made in its place.
 fn is_replaced(observed: &Observed, target: &Revision) -> bool {
-    let of_target = |pod: &&std::sync::Arc<k8s_openapi::api::core::v1::Pod>| {
+    let of_target = |pod: &&Arc<Pod>| {
         diagnose::revision(pod) == Some(&target.name) && diagnose::role(pod) == Some(Role::Coordinator)
     };
     observed.pods.iter().filter(of_target).any(|pod| {

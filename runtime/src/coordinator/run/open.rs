@@ -13,7 +13,7 @@ use crate::checkpoint::manifest::{Expected, Manifest};
 use crate::checkpoint::origin::{self, Beginning, Begun};
 use crate::checkpoint::paths;
 use crate::checkpoint::store::CheckpointStore;
-use crate::clock::Clock;
+use crate::clock::{Clock, back_off};
 use crate::coordinator::api::Call;
 use crate::coordinator::protocol::{Config, Reply};
 use crate::coordinator::shape::{Shape, shape};
@@ -42,16 +42,11 @@ pub async fn insist(setup: &Setup, clock: &dyn Clock, calls: &mut mpsc::Receiver
                 let reason = chain(&error);
                 tracing::warn!("cannot use the checkpoint store, trying again: {reason}");
                 told = Some(reason);
-                answering(again(), setup, told.as_deref(), calls).await?;
+                answering(back_off(STORE_AGAIN), setup, told.as_deref(), calls).await?;
             }
             opened => return opened,
         }
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "no event tells that a store works again")]
-async fn again() {
-    tokio::time::sleep(STORE_AGAIN).await;
 }
 
 /// Does something while it answers what is asked.

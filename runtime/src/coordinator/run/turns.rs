@@ -13,7 +13,7 @@ use crate::checkpoint::history;
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::store::{CheckpointStore, Location};
 use crate::checkpoint::{self, garbage};
-use crate::clock::Clock;
+use crate::clock::{Clock, back_off};
 use crate::coordinator::api::{Beyond, Call};
 use crate::coordinator::control::{ConnectionId, ControlEvent};
 use crate::coordinator::metrics;
@@ -33,11 +33,6 @@ const WATCH_MS: i64 = 2_000;
 const WATCHERS_MAX: usize = 256;
 /// How long the coordinator waits for someone to ask how the job ended.
 const LINGER: Duration = Duration::from_secs(5);
-
-#[allow(clippy::disallowed_methods, reason = "no event tells that a store works again")]
-async fn store_again() {
-    tokio::time::sleep(STORE_AGAIN).await;
-}
 
 /// What the store said when it last refused or did not answer, while somebody waits for it.
 pub type Trouble = Arc<Mutex<Option<String>>>;
@@ -207,7 +202,7 @@ impl Loop {
                     let told = chain(&error);
                     tracing::warn!("cannot note a generation, trying again: {told}");
                     set(&self.trouble, Some(told));
-                    self.answering(store_again(), from_api).await?;
+                    self.answering(back_off(STORE_AGAIN), from_api).await?;
                 }
                 noted => {
                     set(&self.trouble, None);
@@ -253,7 +248,7 @@ impl Loop {
                         let told = chain(&error);
                         tracing::warn!("cannot store a checkpoint, trying again: {told}");
                         set(&trouble, Some(told));
-                        store_again().await;
+                        back_off(STORE_AGAIN).await;
                     }
                     Ok(committed) => break committed,
                     Err(_) => return, // The process is going down.

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::{Cached, Certificates, verify};
+use crate::clock::back_off;
 use crate::net::tune;
 
 /// Time for one handshake.
@@ -85,15 +86,10 @@ async fn accept(
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a TLS connection");
-                back_off().await;
+                back_off(ACCEPT_BACK_OFF).await;
             }
         }
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "no event tells that descriptors are free again")]
-async fn back_off() {
-    tokio::time::sleep(ACCEPT_BACK_OFF).await;
 }
 
 /// Where HTTPS requests come in.

@@ -96,6 +96,20 @@ fn workers_that_hang_when_tasks_are_cancelled_or_ended_hold_up_nobody() {
 }
 
 #[test]
+fn of_a_job_that_does_not_run_something_else_is_told_than_that_the_store_is_away() {
+    let mut desk = Desk::running();
+    desk.after(1000);
+    let generation = desk.coordinator.generation;
+    let failure = CutFailure { message: "no answer".into(), is_store_away: true };
+    desk.say("w0", Report::CutFailed { generation, epoch: 1, task: 0, failure });
+    assert_eq!(desk.coordinator.job_status().blocked, Some(Blocked::StoreUnreachable));
+    let failure = Failure { message: "no such row".into(), user: true };
+    desk.say("w0", Report::TaskFailed { generation, task: 0, failure });
+    let status = desk.coordinator.job_status();
+    assert_eq!((status.blocked, status.error.as_deref()), (None, Some("no such row")));
+}
+
+#[test]
 fn a_recovery_waits_for_the_old_tasks_and_for_slots() {
     let mut desk = Desk::running();
     desk.lose("w1");
