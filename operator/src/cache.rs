@@ -19,7 +19,6 @@ use kube::runtime::{PredicateConfig, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use millstream_api::crd::{JOB_LABEL, StreamJob, StreamJobSnapshot};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 
 use crate::name::{Identity, MANAGER};
 
@@ -86,7 +85,6 @@ pub struct Cache {
     pods: Indexed<Pod>,
     revisions: Indexed<ControllerRevision>,
     objects: BTreeMap<Kind, Indexed<DynamicObject>>,
-    stop: watch::Receiver<bool>,
 }
 
 impl Debug for Cache {
@@ -96,12 +94,8 @@ impl Debug for Cache {
 }
 
 impl Cache {
-    /// Watches `namespace`, or all. The cache is filled while the triggers are polled, which is until `stop`.
-    pub fn watch(
-        client: &Client,
-        namespace: Option<&str>,
-        stop: watch::Receiver<bool>,
-    ) -> (Self, Triggers, SnapshotTriggers) {
+    /// Watches `namespace`, or all. The cache is filled while the triggers are polled.
+    pub fn watch(client: &Client, namespace: Option<&str>) -> (Self, Triggers, SnapshotTriggers) {
         let mut triggers = Triggers::new();
         let jobs = {
             let writer = Writer::<StreamJob>::default();
@@ -123,19 +117,11 @@ impl Cache {
             let light = if kind == Kind::ConfigMap { prune_data } else { pack };
             (kind, reflect(dynamic(client, namespace, kind), kind.resource(), light, &mut triggers))
         });
-        (Self { jobs, snapshots, pods, revisions, objects: objects.into(), stop }, triggers, of_snapshots)
+        (Self { jobs, snapshots, pods, revisions, objects: objects.into() }, triggers, of_snapshots)
     }
 
-    /// Waits until everything was read once. `false` if the operator ends before that: nothing more will be read.
+    /// Waits until everything was read once. Errors only when the watches have ended, and the operator with them.
     pub async fn ready(&self) -> bool {
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            ready = self.filled() => ready,
-            _ = stop.wait_for(|stop| *stop) => false,
-        }
-    }
-
-    async fn filled(&self) -> bool {
         let mut ready = self.jobs.wait_until_ready().await.is_ok();
         ready &= self.snapshots.wait_until_ready().await.is_ok();
         ready &= self.pods.store().wait_until_ready().await.is_ok();

@@ -41,16 +41,18 @@ pub struct Parts {
 /// Looks after the jobs of `namespace`, or of all, until `stop`; then turns that have begun are finished.
 pub async fn run(parts: Parts, namespace: Option<String>, mut stop: watch::Receiver<bool>) {
     let Parts { client, claim, settings, events, metrics, readiness } = parts;
-    let (cache, triggers, of_snapshots) = Cache::watch(&client, namespace.as_deref(), stop.clone());
+    let (cache, triggers, of_snapshots) = Cache::watch(&client, namespace.as_deref());
     let waiting = format!("the objects of {}", namespace.as_deref().unwrap_or("all namespaces"));
     readiness.wait_for(&waiting);
     let nothing_begun = {
-        let cache = cache.clone();
+        let (cache, mut stop) = (cache.clone(), stop.clone());
         async move {
-            if cache.ready().await {
-                readiness.done(&waiting);
-                futures::future::pending().await
+            tokio::select! {
+                true = cache.ready() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
             }
+            readiness.done(&waiting);
+            futures::future::pending().await
         }
     };
     let context = Arc::new(Context::new(client, cache.clone(), claim, settings, events, metrics));

@@ -59,18 +59,22 @@ pub fn options(namespace: &str) -> Options {
 impl Operator {
     /// Starts one.
     pub async fn start(access: &Access, options: Options) -> Result<Self> {
-        Self::with_fault(access, options, None).await
+        Self::on(access, options, Wire::new(None)).await
     }
 
     /// Starts one to whose n-th write this happens.
-    pub async fn with_fault(access: &Access, mut options: Options, fault: Option<(usize, Fault)>) -> Result<Self> {
+    pub async fn with_fault(access: &Access, options: Options, fault: Option<(usize, Fault)>) -> Result<Self> {
+        Self::on(access, options, Wire::new(fault)).await
+    }
+
+    /// Starts one whose requests go this way.
+    pub async fn on(access: &Access, mut options: Options, wire: Wire) -> Result<Self> {
         millstream_runtime::net::tls::install_provider();
         let config = access.config_as(ACCOUNT.0, ACCOUNT.1).await?;
         // The port is free, and nobody else takes it at once.
         let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         options.admin = vec![admin];
         let (stop, stopped) = watch::channel(false);
-        let wire = Wire::new(fault);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let running = runtime.spawn(run(config, wire.clone(), options, stopped));
         Ok(Self { runtime: Some(runtime), stop, running, wire, admin })

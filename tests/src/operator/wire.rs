@@ -48,7 +48,8 @@ struct End {
 }
 
 impl Wire {
-    pub(super) fn new(fault: Option<(usize, Fault)>) -> Self {
+    /// One on which this happens to the n-th write.
+    pub fn new(fault: Option<(usize, Fault)>) -> Self {
         let (happened, gap) = (Arc::new(watch::channel(false).0), Arc::new(watch::channel(false).0));
         Self { fault, writes: Arc::default(), happened, gap, missed: Arc::default(), watched: Arc::default() }
     }
@@ -71,10 +72,9 @@ impl Wire {
         let _ = self.happened.subscribe().wait_for(|happened| *happened).await;
     }
 
-    /// Ends all watches, and lets none begin until `end_gap`.
+    /// Ends all watches, and lets none begin until `end_gap`, nor the lists they begin with.
     pub fn begin_gap(&self) {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = watched;
+        *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = self.watched();
         self.gap.send_replace(true);
     }
 
@@ -88,11 +88,20 @@ impl Wire {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for the end of a gap, and says whether this watch is the first one after it.
-    async fn is_too_old(&self, path: &str) -> bool {
+    /// Paths that are watched, or should be.
+    pub fn watched(&self) -> BTreeSet<String> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the end of a gap.
+    async fn after_gap(&self, path: &str) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
         // The sender is in this value.
         let _ = self.gap.subscribe().wait_for(|gap| !gap).await;
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+    }
+
+    /// Whether this watch is the first one after a gap.
+    fn is_too_old(&self, path: &str) -> bool {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).remove(path)
     }
 
@@ -125,8 +134,14 @@ fn refusal(code: StatusCode, reason: &str) -> Response {
 }
 
 async fn forward(State(end): State<End>, request: Request) -> Response {
-    if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
-        if end.wire.is_too_old(request.uri().path()).await {
+    let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default());
+    let is_watch = query.contains("watch=true");
+    // Nobody but watches lists by the page.
+    if is_watch || query.contains("limit=") {
+        end.wire.after_gap(&path).await;
+    }
+    if is_watch {
+        if end.wire.is_too_old(&path) {
             return refusal(StatusCode::GONE, "Expired");
         }
         let answer = pass(&end.server, request).await.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()));

@@ -5,6 +5,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use millstream_api::crd::{ConditionType, StreamJob};
 use millstream_tests::operator::check::Passing;
+use millstream_tests::operator::wire::Wire;
 use millstream_tests::operator::{IMAGE, Operator, options};
 use millstream_tests::process::until;
 use serde_json::json;
@@ -152,6 +153,18 @@ async fn what_changes_while_no_watch_hears_of_it_is_found() -> Result<()> {
     let known = async || Ok(operator.get("/metrics").await?.contains("millstream_operator_jobs 0").then_some(()));
     until("no job", LIMIT, known).await?;
     ensure!(operator.wire().missed().is_empty(), "{:?}", operator.wire().missed());
+    operator.stop().await
+}
+
+#[tokio::test]
+async fn an_operator_that_has_not_read_everything_ends_when_it_is_told_to() -> Result<()> {
+    let place = Place::new("early").await?;
+    let wire = Wire::new(None);
+    wire.begin_gap();
+    let operator = Operator::on(place.server, options(&place.namespace), wire).await?;
+    let reads = async || Ok((operator.wire().watched().len() > 5).then_some(()));
+    until("what it reads first", LIMIT, reads).await?;
+    ensure!(operator.get("/readyz").await?.contains("the objects of"), "it is ready");
     operator.stop().await
 }
 
