@@ -12,8 +12,6 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-mod trust;
-
 /// Name of the file in a working directory that says where the job's API is.
 pub const API_FILE: &str = "api.json";
 /// Limit for establishing a connection.
@@ -104,12 +102,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// No HTTP client on this machine.
+    /// No HTTP client on this machine, or an authority that is none.
     #[error("cannot set up an HTTP client")]
     Setup(#[source] reqwest::Error),
-    /// An authority that is none.
-    #[error("the job's authority cannot be read")]
-    Authority(#[source] trust::Error),
 }
 
 impl Error {
@@ -140,9 +135,10 @@ impl Client {
 
     /// The API of a job in a cluster: TLS that trusts the job's own authority alone, at a known address.
     pub fn secure(secure: &Secure) -> Result<Self, Error> {
+        let authority = reqwest::Certificate::from_pem_bundle(secure.authority.as_bytes()).map_err(Error::Setup)?;
         let builder = builder()
             .https_only(true)
-            .tls_backend_preconfigured(trust::only(&secure.authority).map_err(Error::Authority)?)
+            .tls_certs_only(authority)
             .resolve(&secure.host, secure.address)
             // One connection a job is enough for one that is asked in turn.
             .pool_max_idle_per_host(1);
@@ -261,7 +257,7 @@ impl Client {
         let outdated = match error {
             Error::Unreachable { .. } | Error::Answer { .. } => true,
             Error::Refused { status, .. } => *status == StatusCode::UNAUTHORIZED.as_u16(),
-            Error::NoJob { .. } | Error::Setup(_) | Error::Authority(_) => false,
+            Error::NoJob { .. } | Error::Setup(_) => false,
         };
         let now = outdated.then(|| self.read().ok()).flatten().filter(|now| now != tried)?;
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());
