@@ -181,9 +181,19 @@ fn tail(text: &str) -> String {
 pub fn last_failure<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Trouble> {
     let ends = pods.into_iter().filter(|pod| !is_check(pod)).flat_map(|pod| {
         let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        containers.filter_map(move |container| failure(pod, container, terminated(container)?))
+        let ends = containers.filter_map(move |container| failure(pod, container, terminated(container)?));
+        eviction(pod).into_iter().chain(ends)
     });
-    ends.filter(|trouble| trouble.at_ms.is_some()).max_by_key(|trouble| trouble.at_ms)
+    // Of two at a time the first is told: the eviction, and not the end it brought.
+    ends.filter(|trouble| trouble.at_ms.is_some()).min_by_key(|trouble| std::cmp::Reverse(trouble.at_ms))
+}
+
+/// That a kubelet took a pod's place away, and when its last container had ended.
+fn eviction(pod: &Pod) -> Option<Trouble> {
+    let trouble = trouble(pod, i64::MAX).filter(|trouble| trouble.reason == Reason::Evicted)?;
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let at_ms = containers.filter_map(|container| failure(pod, container, terminated(container)?)?.at_ms).max();
+    Some(Trouble { at_ms, ..trouble })
 }
 
 /// Why the API server refuses pods, from the words of the controller that wanted them.

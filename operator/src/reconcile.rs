@@ -27,6 +27,8 @@ pub mod observe;
 pub mod reference;
 pub mod report;
 pub mod start;
+#[cfg(test)]
+mod testing;
 mod touch;
 
 /// From turn to turn while something is under way.

@@ -82,6 +82,15 @@ fn a_crash_is_over_when_its_pod_was_ready_for_a_minute_and_stays_the_last_failur
 }
 
 #[test]
+fn an_eviction_is_told_and_not_the_end_it_brought() {
+    let status = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory",
+                        "containerStatuses": [container(ended(137, "Error", ""), json!({}))]});
+    let failure = last_failure([&pod(status)]).unwrap();
+    assert_eq!((failure.reason, failure.message.as_str()), (Reason::Evicted, "low on memory"));
+    assert_eq!(failure.at_ms, Some(1_700_000_040_000));
+}
+
+#[test]
 fn healthy_and_leaving_pods_have_no_trouble() {
     assert_eq!(trouble(&pod(json!({"phase": "Running"})), NOW_MS), None);
     let done = pod(json!({"containerStatuses": [container(ended(0, "Completed", ""), json!({}))]}));

@@ -111,7 +111,7 @@ pub fn decide(observed: &Observed, admitted: &Result<Admitted, Rejection>, memor
     if has_pods(observed, &of_others) {
         decision.phase = Phase::Redeploying;
         let kind = redeploy::kind(admitted, &decision);
-        if stop(observed, &mut decision, kind, of_others) && kind == OperationKind::Redeploy {
+        if stop(observed, &mut decision, kind, of_others) && kind != OperationKind::Rollback {
             let note = format!("revision {} takes over; stopping the old one with a savepoint", target.name);
             decision.news.push(News::new(Happened::Redeploying, note));
         }

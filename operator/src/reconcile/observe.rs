@@ -213,7 +213,7 @@ fn generation(object: &DynamicObject) -> u64 {
 }
 
 /// A controller tries to make a pod at least this often, so that what it was told before that does not hold any more.
-const REFUSED_MS: i64 = 1_020_000;
+const REFUSAL_LIFE_MS: i64 = 1_020_000;
 
 /// Why pods are missing that should be there. A Deployment says so itself; of a StatefulSet only events tell.
 async fn refusals(
@@ -259,7 +259,7 @@ async fn newest_failed_create(context: &Context, job: &Identity, name: &str, now
     match api.list(&ListParams::default().fields(&fields)).await {
         Ok(events) => {
             let at_ms = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0.as_millisecond());
-            let stands = |event: &Event| at_ms(event).is_none_or(|at_ms| now_ms - at_ms < REFUSED_MS);
+            let stands = |event: &Event| at_ms(event).is_none_or(|at_ms| now_ms - at_ms < REFUSAL_LIFE_MS);
             events.items.into_iter().filter(stands).max_by_key(at_ms)?.message
         }
         Err(error) => {

@@ -241,3 +241,6 @@ fn last_failure(facts: &Facts<'_>) -> Option<Failure> {
     }
     Some(Failure { time: second(at_ms), pod: newest.pod, reason: newest.reason, message: newest.message })
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,12 @@ async fn a_load_that_grows_brings_workers_and_one_that_falls_takes_them_away() -
     let grown = job.wait_for("more workers", |job| workers(job) > Some(1)).await?;
     println!("{}", job.kubectl(&["get", "streamjobs", "-o", "wide"])?);
     println!("{:?}", grown.status.and_then(|status| status.recommendation).context("nobody says why")?);
+    // Who writes a parallelism now is told that it is not for him to say.
+    job.kubectl(&["scale", "streamjob", NAME, "--replicas=3"])?;
+    let is_told = |job: &StreamJob| is(job, ConditionType::AutoscalingActive, "True", "WriteIgnored");
+    job.wait_for("a write that is ignored", is_told).await?;
+    let events = job.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"])?;
+    ensure!(events.contains("WriteIgnored") && events.contains("ScalingDecided"), "{events}");
     let more = job.lives().await?;
     ensure!(lives.iter().all(|(name, life)| more.get(name) == Some(life)), "{lives:?} {more:?}");
 

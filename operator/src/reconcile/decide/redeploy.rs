@@ -254,9 +254,14 @@ pub fn kind(admitted: &Result<Admitted, Rejection>, decision: &Decision) -> Oper
     let wanted = judged.or_else(|| admitted.as_ref().ok().map(|admitted| &admitted.revision));
     match wanted {
         Some(wanted) if wanted.is_rejected() => OperationKind::Rollback,
-        Some(wanted) if revision::goes_back(wanted).is_some() => OperationKind::Restore,
-        _ => OperationKind::Redeploy,
+        wanted => way_to(wanted),
     }
+}
+
+/// What it is to go on as this revision.
+fn way_to(revision: Option<&Revision>) -> OperationKind {
+    let goes_back = revision.is_some_and(|revision| revision::goes_back(revision).is_some());
+    if goes_back { OperationKind::Restore } else { OperationKind::Redeploy }
 }
 
 /// The new revision has the place to itself: its time begins.
@@ -280,14 +285,14 @@ fn set_since(decision: &mut Decision, set: impl Fn(Option<i64>) -> Option<i64>) 
 
 /// What is under way beside a rescale.
 pub fn operation(decision: &mut Decision) {
-    let on_trial = decision.target.as_ref().is_some_and(is_watched);
-    let redeploy = if decision.check.is_some() {
-        Some(OperationStep::Checking)
-    } else {
-        on_trial.then_some(OperationStep::WaitingForHealth)
+    if decision.operation.is_some() {
+        return;
+    }
+    let on_trial = decision.target.as_ref().filter(|target| is_watched(target));
+    decision.operation = match &decision.check {
+        Some(check) => Some((way_to(Some(&check.revision)), OperationStep::Checking)),
+        None => on_trial.map(|target| (way_to(Some(target)), OperationStep::WaitingForHealth)),
     };
-    let redeploy = redeploy.map(|step| (OperationKind::Redeploy, step));
-    decision.operation = decision.operation.or(redeploy);
 }
 
 /// Whether a revision may still give way to the one it replaced.

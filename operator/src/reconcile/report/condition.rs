@@ -3,13 +3,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use millstream_api::crd::{ConditionType, Observation, OperationStep, Reason, find};
 use millstream_api::wire::{Blocked, JobState, RescaleState};
 
-use super::{Facts, ready, second};
+use super::{CHECKPOINT_MS, Facts, ready, second};
 use crate::autoscale;
 use crate::control::Mode;
 use crate::diagnose;
 use crate::name::Role;
 use crate::reconcile::admit::Rejection;
 use crate::reconcile::decide::Phase;
+use crate::revision;
 
 /// A checkpoint is late when this many intervals have passed without one,
 const LATE_INTERVALS: i64 = 3;
@@ -103,14 +104,21 @@ fn checkpoints(facts: &Facts<'_>) -> Observation {
     }
     let interval_ms = facts.observed.job.spec.checkpoint.interval.as_ms();
     let limit_ms = (interval_ms * LATE_INTERVALS).max(LATE_MS);
-    // A new coordinator knows of none that it has not committed itself.
-    let known_ms = facts.before.checkpoint.as_ref().map(|newest| newest.time.0.as_millisecond());
-    match said.job.checkpoint.as_ref().map(|newest| newest.completed_at_ms).or(known_ms) {
+    // A new coordinator knows of none that it has not committed itself, and the status may be behind.
+    let before_ms = facts.before.checkpoint.as_ref().map(|newest| newest.time.0.as_millisecond() + CHECKPOINT_MS);
+    let newest_ms = said.job.checkpoint.as_ref().map(|newest| newest.completed_at_ms).or(before_ms);
+    // Nothing is due of a job that does not run.
+    let ready = find(&facts.before.conditions, ConditionType::Ready).filter(|ready| ready.status == "True");
+    let is_late = ready.is_some_and(|ready| {
+        let since_ms = ready.last_transition_time.0.as_millisecond();
+        facts.observed.now_ms - newest_ms.unwrap_or(since_ms).max(since_ms) > limit_ms
+    });
+    if is_late && said.job.state == JobState::Running {
+        let message = format!("none was complete for {LATE_INTERVALS} intervals; the coordinator's log says why");
+        return say(kind, Some(false), Reason::CheckpointFailed, message);
+    }
+    match newest_ms {
         None => say(kind, None, Reason::NoCheckpoint, "none is complete yet"),
-        Some(newest_ms) if said.job.state == JobState::Running && facts.observed.now_ms - newest_ms > limit_ms => {
-            let message = format!("none was complete for {LATE_INTERVALS} intervals; the coordinator's log says why");
-            say(kind, Some(false), Reason::CheckpointFailed, message)
-        }
         Some(_) => say(kind, Some(true), Reason::Committed, "the newest checkpoint is complete"),
     }
 }
@@ -164,6 +172,9 @@ fn completed(facts: &Facts<'_>) -> Observation {
 
 /// Whether somebody has asked for another parallelism since the job began, which the autoscaler decides about.
 fn is_ignored(facts: &Facts<'_>) -> bool {
-    let begun = facts.decision.target.as_ref().and_then(crate::revision::start_of);
-    begun.is_some_and(|begun| begun.parallelism != facts.observed.job.spec.parallelism)
+    let job = &facts.observed.job;
+    // Most specs are as they were, and need not be read again.
+    let target = facts.decision.target.as_ref();
+    let begun = target.filter(|target| Some(target.data.generation) != job.metadata.generation);
+    begun.and_then(revision::start_of).is_some_and(|begun| begun.parallelism != job.spec.parallelism)
 }

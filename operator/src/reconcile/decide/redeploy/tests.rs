@@ -1,110 +1,22 @@
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::DynamicObject;
-use millstream_api::crd::{REVISION_LABEL, ROLE_LABEL, Reason, StreamJob};
+use millstream_api::crd::{Reason, StreamJob};
 use millstream_api::job::{StartFrom, StartMode};
-use millstream_api::wire::{CheckpointStatus, JobStatus, StopRequest};
+use millstream_api::wire::StopRequest;
 use serde_json::{Value, json};
 
-use super::super::{Call, Decision, Phase, decide};
+use super::super::{Call, Decision, Phase};
 use super::*;
-use crate::control;
-use crate::name::Identity;
-use crate::reconcile::admit::{Admitted, Rejection, admit};
-use crate::reconcile::check::check;
-use crate::reconcile::observe::{Answer, Said, SqlText, Workload};
-use crate::reconcile::reference::References;
+use crate::reconcile::observe::Answer;
+use crate::reconcile::testing::{NOW_MS, decision, observed, pod, revision, running};
 
-const NOW_MS: i64 = 1_700_000_000_000;
 const TIMEOUT_MS: i64 = 300_000;
-
-fn admitted(observed: &Observed) -> Result<Admitted, Rejection> {
-    admit(observed, check(&observed.job, &mut None), "")
-}
-
-/// A job whose image is `image`, and what is observed of it.
-fn observed(image: &str, revisions: Vec<Revision>) -> Observed {
-    let job: StreamJob = serde_json::from_value(json!({
-        "apiVersion": "millstream.dev/v1alpha1", "kind": "StreamJob",
-        "metadata": {"name": "orders", "namespace": "team", "uid": "u-1", "generation": 7},
-        "spec": {"sql": {"inline": "SELECT 1"}, "image": image, "store": {"uri": "s3://b/p"}},
-    }))
-    .unwrap();
-    Observed {
-        now_ms: NOW_MS,
-        job: Arc::new(job),
-        identity: Identity { namespace: "team".into(), name: "orders".into(), uid: "u-1".into() },
-        sql: SqlText::Text("SELECT 1".into()),
-        revisions,
-        workloads: Vec::new(),
-        pods: Vec::new(),
-        refusals: Vec::new(),
-        check_refused: None,
-        answer: Answer::Absent,
-        references: References::default(),
-    }
-}
-
-/// A revision with this image that ran well.
-fn revision(image: &str, number: i64) -> Revision {
-    let observed = observed(image, Vec::new());
-    Revision { number, ..admitted(&observed).unwrap().revision }
-}
-
-fn pod(role: &str, revision: &Revision, status: Value) -> Arc<Pod> {
-    let pod = json!({
-        "metadata": {"name": format!("orders-{role}-{}", revision.name), "ownerReferences": [
-                         {"apiVersion": "millstream.dev/v1alpha1", "kind": "StreamJob", "name": "orders", "uid": "u-1"}],
-                     "labels": {ROLE_LABEL: role, REVISION_LABEL: revision.name}},
-        "status": status
-    });
-    Arc::new(serde_json::from_value(pod).unwrap())
-}
 
 fn ended(code: i32, reason: &str) -> Value {
     let line = format!("{{\"reason\":\"{reason}\",\"message\":\"why\"}}");
     let state = json!({"terminated": {"exitCode": code, "message": line, "finishedAt": "2023-11-14T22:12:00Z"}});
     json!({"phase": if code == 0 { "Succeeded" } else { "Failed" }, "containerStatuses": [
         {"name": "millstream", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]})
-}
-
-/// The job runs this revision, and its coordinator says so.
-fn running(mut observed: Observed, revision: &Revision, state: JobState, epoch: Option<u64>) -> Observed {
-    let object: DynamicObject =
-        serde_json::from_value(json!({"metadata": {"name": "x"}, "apiVersion": "v1", "kind": "x"})).unwrap();
-    for role in [Role::Coordinator, Role::Worker] {
-        observed.workloads.push(Workload {
-            role,
-            revision: revision.name.clone(),
-            replicas: 1,
-            made: 1,
-            is_behind: false,
-            object: Arc::new(object.clone()),
-        });
-    }
-    let checkpoint = epoch.map(|epoch| CheckpointStatus {
-        name: None,
-        epoch,
-        savepoint: false,
-        completed_at_ms: NOW_MS,
-        duration_ms: 1,
-        uploaded_bytes: 1,
-        state_bytes: 1,
-        path: "p".into(),
-    });
-    let job: JobStatus = serde_json::from_value(json!({
-        "name": "orders", "state": state, "generation": 1, "term": 1, "recoveries": 0, "coordinator": {"pid": 1},
-        "workers": [], "checkpoint": checkpoint, "late_rows": 0, "bad_records": 0,
-    }))
-    .unwrap();
-    let said = Said { revision: revision.name.clone(), job, stages: Vec::new(), rescales: Vec::new() };
-    observed.answer = Answer::Said(Box::new(said));
-    observed
-}
-
-fn decision(observed: &Observed) -> Decision {
-    decide(observed, &admitted(observed), &mut control::Memory::default())
 }
 
 fn target(decision: &Decision) -> &Revision {
@@ -327,6 +239,7 @@ fn what_takes_the_job_back_is_checked_against_that_and_not_rolled_back() {
         seen
     };
     let checking = decision(&running(back(vec![old.clone()]), &old, JobState::Running, Some(5)));
+    assert_eq!(checking.operation, Some((OperationKind::Restore, OperationStep::Checking)));
     let new = Revision { number: 0, ..checking.check.unwrap().revision };
     let seen = running(back(vec![old.clone(), new.clone()]), &old, JobState::Running, Some(5));
     assert_eq!(decision(&seen).check.unwrap().revision.name, new.name, "it is the same at the next turn");
