@@ -189,7 +189,7 @@ pub fn last_failure<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Troub
 }
 
 /// That a kubelet took a pod's place away, and when its last container had ended.
-fn eviction(pod: &Pod) -> Option<Trouble> {
+pub fn eviction(pod: &Pod) -> Option<Trouble> {
     let trouble = trouble(pod, i64::MAX).filter(|trouble| trouble.reason == Reason::Evicted)?;
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let at_ms = containers.filter_map(|container| failure(pod, container, terminated(container)?)?.at_ms).max();

@@ -15,6 +15,8 @@ use crate::revision::Revision;
 
 /// A coordinator that is asked for the first time, or again after it moved, may take this long before that is worth a word.
 const PATIENCE_MS: i64 = 10_000;
+/// How long an eviction may be why a job does not run. The pod is still there long after another has taken its place.
+const EVICTED_MS: i64 = 60_000;
 
 /// Whether there is nothing to wait for.
 pub fn is_settled(observed: &Observed, decision: &Decision) -> bool {
@@ -226,6 +228,11 @@ fn worst(facts: &Facts<'_>, target: &Revision) -> Option<Trouble> {
     let roles = [Role::Coordinator, Role::Worker];
     let pods = roles.into_iter().flat_map(|role| facts.observed.pods_of(&target.name, role));
     let troubles = pods.filter_map(|pod| diagnose::trouble(pod, facts.observed.now_ms));
+    // What was evicted is there for long, and news for a while.
+    let of_target = facts.observed.pods.iter().filter(|pod| diagnose::revision(pod) == Some(&target.name));
+    let evicted = of_target.filter_map(|pod| diagnose::eviction(pod));
+    let is_news = |at_ms: i64| facts.observed.now_ms - at_ms < EVICTED_MS;
+    let troubles = troubles.chain(evicted.filter(|trouble| trouble.at_ms.is_some_and(is_news)));
     let refused = facts.observed.refusals.iter().cloned();
     troubles.chain(refused).min_by_key(|trouble| rank(trouble.reason))
 }

@@ -64,6 +64,13 @@ fn ready_says_what_a_person_should_hear_first() {
     };
     let no_node = json!({"conditions": [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}]});
+    let evicted = |at: &str| {
+        let ended = json!({"exitCode": 137, "finishedAt": at});
+        let container = json!({"name": "millstream", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                               "state": {"terminated": ended}});
+        let status = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory", "containerStatuses": [container]});
+        Observed { pods: vec![pod("worker", &current, status)], ..up(JobState::Recovering) }
+    };
     let (new, runs) = (StreamJobStatus::default(), before(true, Reason::Running, 100_000));
     let unreachable = before(false, Reason::CoordinatorUnreachable, 5_000);
     let rows: Vec<(Observed, &StreamJobStatus, &str, &str, &str)> = vec![
@@ -71,6 +78,8 @@ fn ready_says_what_a_person_should_hear_first() {
         (Observed { pods: Vec::new(), ..up(JobState::Running) }, &runs, "True", "Degraded", "on 0 of 1 workers"),
         (up(JobState::Deploying), &new, "False", "Deploying", "tasks are being placed"),
         (up(JobState::Recovering), &runs, "False", "Recovering", "going back to the last checkpoint"),
+        (evicted("2023-11-14T22:13:00Z"), &runs, "False", "Evicted", "low on memory"),
+        (evicted("2023-11-14T22:12:00Z"), &runs, "False", "Recovering", "going back to the last checkpoint"),
         (up(JobState::WaitingForWorkers), &runs, "False", "Recovering", "waiting for workers"),
         (up(JobState::Completed), &runs, "False", "Completed", "everything is committed"),
         (up(JobState::Stopped), &runs, "False", "Redeploying", "pods of the old revision go"),
