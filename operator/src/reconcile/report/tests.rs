@@ -52,18 +52,25 @@ fn said(seen: &mut Observed) -> &mut Said {
     said
 }
 
+/// What is seen, what was told before, and the status, the reason and a part of the message of Ready.
+type ReadyRow<'a> = (Observed, &'a StreamJobStatus, &'a str, &'a str, &'a str);
+
+fn assert_ready(rows: Vec<ReadyRow>) {
+    for (seen, before, status, reason, message) in rows {
+        let found = told(&seen, before, ConditionType::Ready);
+        assert_eq!((found.0.as_str(), found.1.as_str()), (status, reason), "{found:?}");
+        assert!(found.2.contains(message), "{found:?} without {message:?}");
+    }
+}
+
 #[test]
 fn ready_says_what_a_person_should_hear_first() {
     let current = revision("a", 1);
-    let of = |answer: Answer, pods: Vec<Arc<Pod>>| Observed { answer, pods, ..up(JobState::Running) };
-    let silent = |ms: i64| Answer::Silent { reason: "no answer".into(), since_ms: NOW_MS - ms };
     let with = |change: &dyn Fn(&mut Said)| {
         let mut seen = up(JobState::Running);
         change(said(&mut seen));
         seen
     };
-    let no_node = json!({"conditions": [
-        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}]});
     let evicted = |at: &str| {
         let ended = json!({"exitCode": 137, "finishedAt": at});
         let container = json!({"name": "millstream", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
@@ -72,8 +79,7 @@ fn ready_says_what_a_person_should_hear_first() {
         Observed { pods: vec![pod("worker", &current, status)], ..up(JobState::Recovering) }
     };
     let (new, runs) = (StreamJobStatus::default(), before(true, Reason::Running, 100_000));
-    let unreachable = before(false, Reason::CoordinatorUnreachable, 5_000);
-    let rows: Vec<(Observed, &StreamJobStatus, &str, &str, &str)> = vec![
+    assert_ready(vec![
         (up(JobState::Running), &new, "True", "Running", "all tasks run"),
         (Observed { pods: Vec::new(), ..up(JobState::Running) }, &runs, "True", "Degraded", "on 0 of 1 workers"),
         (up(JobState::Deploying), &new, "False", "Deploying", "tasks are being placed"),
@@ -99,6 +105,19 @@ fn ready_says_what_a_person_should_hear_first() {
             "RestartsExhausted",
             "line 3",
         ),
+    ]);
+}
+
+#[test]
+fn ready_tells_a_coordinator_on_its_way_from_one_that_is_silent() {
+    let current = revision("a", 1);
+    let of = |answer: Answer, pods: Vec<Arc<Pod>>| Observed { answer, pods, ..up(JobState::Running) };
+    let silent = |ms: i64| Answer::Silent { reason: "no answer".into(), since_ms: NOW_MS - ms };
+    let no_node = json!({"conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}]});
+    let runs = before(true, Reason::Running, 100_000);
+    let unreachable = before(false, Reason::CoordinatorUnreachable, 5_000);
+    assert_ready(vec![
         // A short silence is no news; a long one is, for as long as it lasts.
         (of(silent(1_000), Vec::new()), &runs, "True", "Running", "all tasks run"),
         (of(silent(11_000), Vec::new()), &runs, "False", "CoordinatorUnreachable", "no answer"),
@@ -125,12 +144,7 @@ fn ready_says_what_a_person_should_hear_first() {
             "Unschedulable",
             "0/2 nodes",
         ),
-    ];
-    for (seen, before, status, reason, message) in rows {
-        let found = told(&seen, before, ConditionType::Ready);
-        assert_eq!((found.0.as_str(), found.1.as_str()), (status, reason), "{found:?}");
-        assert!(found.2.contains(message), "{found:?} without {message:?}");
-    }
+    ]);
 }
 
 #[test]
