@@ -264,6 +264,9 @@ pub struct StopRequest {
     /// Take a savepoint first, so that its path can be restored.
     #[serde(default)]
     pub savepoint: bool,
+    /// The job itself goes on from that savepoint, and nobody else is promised it: it is removed as checkpoints are.
+    #[serde(default)]
+    pub resumes: bool,
     /// Compare-and-set: refused with 409 unless the job is like this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,

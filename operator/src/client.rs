@@ -204,7 +204,7 @@ impl Client {
 
     /// Stops the job, with a savepoint if wanted.
     pub async fn stop(&self, savepoint: bool) -> Result<JobStatus, Error> {
-        self.post("stop", &StopRequest { savepoint, expect: None }, CHECKPOINT_TIMEOUT).await
+        self.post("stop", &StopRequest { savepoint, ..StopRequest::default() }, CHECKPOINT_TIMEOUT).await
     }
 
     /// Asks the job to stop and does not wait for it: a savepoint may take its time.

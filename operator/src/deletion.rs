@@ -88,7 +88,7 @@ pub async fn turn(
         Step::LetGo => let_go(context, &observed, memory, found.as_deref(), None).await?,
         Step::GiveUp(why) => let_go(context, &observed, memory, found.as_deref(), Some(why)).await?,
         Step::Stop(expect) => {
-            let stop = Call::Stop(StopRequest { savepoint: false, expect: Some(expect) });
+            let stop = Call::Stop(StopRequest { expect: Some(expect), ..StopRequest::default() });
             act(context, &observed, memory, Decision { calls: vec![stop], ..Decision::default() }, false).await?;
         }
         Step::Erase => erase(context, &observed, memory).await?,

@@ -137,7 +137,8 @@ pub fn decide(observed: &Observed, admitted: &Result<Admitted, Rejection>, memor
 fn stop(observed: &Observed, decision: &mut Decision, kind: OperationKind, is_meant: impl Fn(&str) -> bool) -> bool {
     let is_exact =
         |revision: &str| kind != OperationKind::Suspend && redeploy::is_unproven(observed, decision, revision);
-    let call = |said: &Said, savepoint| Call::Stop(StopRequest { savepoint, expect: Some(expect(said)) });
+    let call =
+        |said: &Said, savepoint| Call::Stop(StopRequest { savepoint, resumes: true, expect: Some(expect(said)) });
     let mut calls = Vec::new();
     let wait = match &observed.answer {
         Answer::Said(said) if is_meant(&said.revision) => match (said.job.state, is_exact(&said.revision)) {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::{IntoParams, OpenApi};
 
-use super::protocol::{Reply, Request};
+use super::protocol::{Leaves, Reply, Request};
 
 /// What the API asks of the coordinator's loop.
 pub enum Call {
@@ -275,8 +275,12 @@ async fn release(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json
 #[utoipa::path(post, path = "/api/v1/stop", request_body = StopRequest,
     responses((status = 200, body = JobStatus), (status = 409, body = ErrorBody)))]
 async fn stop(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<JobStatus>, Refused> {
-    let StopRequest { savepoint, expect } = parse(&body)?;
-    let stop = Request::Stop { savepoint };
+    let StopRequest { savepoint, resumes, expect } = parse(&body)?;
+    let stop = Request::Stop(match (savepoint, resumes) {
+        (false, _) => Leaves::Nothing,
+        (true, true) => Leaves::Checkpoint,
+        (true, false) => Leaves::Savepoint,
+    });
     let stop = match expect {
         Some(expect) => Request::If(expect, Box::new(stop)),
         None => stop,

@@ -35,7 +35,7 @@ mod request;
 mod savepoint;
 mod target;
 
-pub use event::{Action, Event, Reply, Request};
+pub use event::{Action, Event, Leaves, Reply, Request};
 use intent::Intent;
 
 /// What never changes while a coordinator lives.
@@ -252,7 +252,7 @@ impl Coordinator {
         match (&self.phase, &self.intent) {
             (Phase::Ended(state) | Phase::Finishing { state, .. }, _) => *state,
             (Phase::Cancelling { then: Then::Finish(state), .. }, _) if state.is_final() => *state,
-            (_, Some(Intent::Stop { .. })) => JobState::Stopping,
+            (_, Some(Intent::Stop(_))) => JobState::Stopping,
             (_, Some(Intent::Rescale { .. })) => JobState::Rescaling,
             (Phase::Running, _) => JobState::Running,
             (_, None) if self.recoveries > 0 => JobState::Recovering,

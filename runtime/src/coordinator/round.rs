@@ -28,7 +28,10 @@ pub enum Purpose {
     /// Before a restart rescale.
     Rescale,
     /// Before a stop.
-    Stop,
+    Stop {
+        /// Whether it is kept for whoever asks for it.
+        savepoint: bool,
+    },
     /// Before tasks leave workers that drain.
     Leave,
     /// All input has been processed: commits the last output.
@@ -40,7 +43,7 @@ impl Purpose {
     pub fn asked(&self) -> Option<&Asked> {
         match self {
             Self::Savepoint(asked) => Some(asked),
-            Self::Periodic | Self::Rescale | Self::Stop | Self::Leave | Self::Final => None,
+            Self::Periodic | Self::Rescale | Self::Stop { .. } | Self::Leave | Self::Final => None,
         }
     }
 }

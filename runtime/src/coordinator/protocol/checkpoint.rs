@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{CheckpointStatus, ErrorBody, JobState};
 
-use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Then};
+use super::{Action, Coordinator, HISTORY, Intent, Leaves, Phase, Reply, Then};
 use crate::checkpoint::manifest::{Manifest, StageManifest, TaskManifest};
 use crate::coordinator::place;
 use crate::coordinator::round::{Purpose, Round, Step};
@@ -33,8 +33,11 @@ impl Coordinator {
             now_ms.saturating_sub(self.last_round_at_ms) >= i64::try_from(interval).unwrap_or(i64::MAX)
         });
         match &self.intent {
-            Some(Intent::Stop { savepoint: false }) => self.cancel(Then::Finish(JobState::Stopped), out),
-            Some(Intent::Stop { savepoint: true }) => self.trigger(now_ms, Purpose::Stop, out),
+            Some(Intent::Stop(Leaves::Nothing)) => self.cancel(Then::Finish(JobState::Stopped), out),
+            Some(Intent::Stop(leaves)) => {
+                let savepoint = *leaves == Leaves::Savepoint;
+                self.trigger(now_ms, Purpose::Stop { savepoint }, out);
+            }
             Some(Intent::Rescale { .. }) => self.trigger(now_ms, Purpose::Rescale, out),
             Some(Intent::Leave) => self.trigger(now_ms, Purpose::Leave, out),
             Some(Intent::Retire) => {}
@@ -91,7 +94,7 @@ impl Coordinator {
             fingerprint: self.config.fingerprint,
             sql_hash: self.config.sql_hash.clone(),
             epoch: round.epoch,
-            savepoint: matches!(round.purpose, Purpose::Savepoint(_) | Purpose::Stop),
+            savepoint: matches!(round.purpose, Purpose::Savepoint(_) | Purpose::Stop { savepoint: true }),
             asked: round.purpose.asked().and_then(|asked| asked.name.clone()),
             generation: self.generation,
             term: self.config.term,
@@ -159,7 +162,7 @@ impl Coordinator {
         match purpose {
             Purpose::Periodic | Purpose::Savepoint(_) => {}
             Purpose::Final => self.finish(JobState::Completed, out),
-            Purpose::Stop => self.cancel(Then::Finish(JobState::Stopped), out),
+            Purpose::Stop { .. } => self.cancel(Then::Finish(JobState::Stopped), out),
             Purpose::Rescale => self.apply_rescale(out),
             Purpose::Leave => self.cancel(Then::Deploy, out),
         }

@@ -58,15 +58,23 @@ pub enum Request {
     CancelRescale,
     /// A savepoint.
     Savepoint(SavepointRequest),
-    /// An end, with a savepoint or not.
-    Stop {
-        /// Take a savepoint first.
-        savepoint: bool,
-    },
+    /// An end.
+    Stop(Leaves),
     /// Workers that are to be placed on no more.
     Release(ReleaseRequest),
     /// Something, if the job is as expected.
     If(Expect, Box<Request>),
+}
+
+/// What a job leaves when it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// Its last checkpoint.
+    Nothing,
+    /// One more checkpoint, which it goes on from: removed as others are, once there are newer ones.
+    Checkpoint,
+    /// A savepoint.
+    Savepoint,
 }
 
 /// What the API is answered.

@@ -307,7 +307,7 @@ impl Coordinator {
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        matches!(self.intent, Some(Intent::Stop { .. }))
+        matches!(self.intent, Some(Intent::Stop(_)))
     }
 
     /// If less is wanted, or a stage has read all its input, what is reached by now is what the rescale comes to.

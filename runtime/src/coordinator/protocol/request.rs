@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
 
 use super::live::Plan;
-use super::{Action, Coordinator, HISTORY, Intent, Phase, Reply, Request, Then};
+use super::{Action, Coordinator, HISTORY, Intent, Leaves, Phase, Reply, Request, Then};
 use crate::coordinator::place::StageShape;
 use crate::coordinator::round::RequestId;
 
@@ -18,7 +18,7 @@ impl Coordinator {
             Request::Rescale(request) => self.ask_rescale(now_ms, &request).map(Some),
             Request::CancelRescale => self.ask_cancel(now_ms, out).map(Some),
             Request::Savepoint(request) => self.ask_savepoint(now_ms, id, request, out),
-            Request::Stop { savepoint } => self.ask_stop(savepoint, out).map(Some),
+            Request::Stop(leaves) => self.ask_stop(leaves, out).map(Some),
             Request::Release(request) => self.ask_release(&request, out).map(Some),
         };
         match result {
@@ -30,16 +30,18 @@ impl Coordinator {
         }
     }
 
-    fn ask_stop(&mut self, savepoint: bool, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {
+    fn ask_stop(&mut self, leaves: Leaves, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {
         match &self.phase {
             Phase::Ended(_) | Phase::Finishing { .. } => Err((409, "the job is already over".into())),
             Phase::Running => {
                 self.fail_rescale("the job was stopped");
                 self.want_less("the job was stopped");
-                self.intent = Some(Intent::Stop { savepoint });
+                self.intent = Some(Intent::Stop(leaves));
                 Ok(Reply::Stop)
             }
-            _ if savepoint => Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text()))),
+            _ if leaves != Leaves::Nothing => {
+                Err((409, format!("the job is {}; a savepoint needs a running job", self.state_text())))
+            }
             _ => {
                 self.fail_rescale("the job was stopped");
                 self.cancel(Then::Finish(JobState::Stopped), out);

@@ -30,7 +30,7 @@ fn a_worker_lost_in_each_phase() {
             &["w0 cancel g1"],
             JobState::Recovering,
         ),
-        ("cancelling", |desk| drop(desk.ask(Request::Stop { savepoint: false })), &[], JobState::Stopped),
+        ("cancelling", |desk| drop(desk.ask(Request::Stop(Leaves::Nothing))), &[], JobState::Stopped),
         (
             "finishing",
             |desk| {
@@ -88,7 +88,7 @@ fn workers_that_hang_when_tasks_are_cancelled_or_ended_hold_up_nobody() {
     let next = desk.after(9001);
     assert_eq!(next, ["w1 finish", "w0 deploy g2 from nothing", "w2 deploy g2 from nothing"]);
     desk.deployed();
-    desk.ask(Request::Stop { savepoint: false });
+    desk.ask(Request::Stop(Leaves::Nothing));
     desk.cancelled();
     desk.say("w0", Report::Finished);
     assert!(desk.after(9000).is_empty());

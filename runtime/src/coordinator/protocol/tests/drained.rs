@@ -233,7 +233,7 @@ fn what_was_decided_on_another_job_is_refused() {
         |version| Expect { generation: Some(generation), table_versions: [("window-1".into(), version)].into() };
     let older = Expect { generation: Some(generation - 1), ..Expect::default() };
     assert!(desk.ask(ask(older.clone()))[0].starts_with("refuse 409 the job is at generation"));
-    assert!(desk.ask(Request::If(older, Box::new(Request::Stop { savepoint: false })))[0].starts_with("refuse 409"));
+    assert!(desk.ask(Request::If(older, Box::new(Request::Stop(Leaves::Nothing))))[0].starts_with("refuse 409"));
     let text = "refuse 409 the owner table of stage window-1 is at version 1, not 2";
     assert_eq!(desk.ask(ask(tables(2))), [text]);
     let unknown = Expect { table_versions: [("none".into(), 1)].into(), ..Expect::default() };

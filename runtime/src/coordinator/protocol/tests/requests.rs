@@ -265,7 +265,7 @@ fn tables_and_rebalances_are_refused_with_the_reason() {
 #[test]
 fn a_stop_with_a_savepoint_takes_it_first() {
     let mut desk = Desk::running();
-    assert_eq!(desk.ask(Request::Stop { savepoint: true }), ["answer stop", "w0 trigger e1", "w1 trigger e1"]);
+    assert_eq!(desk.ask(Request::Stop(Leaves::Savepoint)), ["answer stop", "w0 trigger e1", "w1 trigger e1"]);
     assert_eq!(desk.state(), JobState::Stopping);
     assert_eq!(desk.cut(1), ["store e1 savepoint"]);
     desk.stored(1);
@@ -273,25 +273,34 @@ fn a_stop_with_a_savepoint_takes_it_first() {
     assert_eq!(desk.cancelled(), ["w0 finish", "w1 finish"]);
     desk.say("w0", Report::Finished);
     assert_eq!(desk.say("w1", Report::Finished), ["exit Stopped"]);
-    assert_eq!(desk.ask(Request::Stop { savepoint: false }), ["refuse 409 the job is already over"]);
+    assert_eq!(desk.ask(Request::Stop(Leaves::Nothing)), ["refuse 409 the job is already over"]);
+}
+
+#[test]
+fn what_a_job_goes_on_from_itself_is_a_checkpoint_like_others() {
+    let mut desk = Desk::running();
+    assert_eq!(desk.ask(Request::Stop(Leaves::Checkpoint)), ["answer stop", "w0 trigger e1", "w1 trigger e1"]);
+    assert_eq!(desk.cut(1), ["store e1"]);
+    desk.stored(1);
+    assert_eq!(desk.committed(1), ["w0 cancel g1", "w1 cancel g1"]);
 }
 
 #[test]
 fn a_stop_without_a_savepoint_cancels_at_once() {
     let mut desk = Desk::running();
-    assert_eq!(desk.ask(Request::Stop { savepoint: false }), ["answer stop", "w0 cancel g1", "w1 cancel g1"]);
+    assert_eq!(desk.ask(Request::Stop(Leaves::Nothing)), ["answer stop", "w0 cancel g1", "w1 cancel g1"]);
     assert_eq!(desk.cancelled(), ["w0 finish", "w1 finish"]);
     let mut desk = Desk::new();
     let text = "refuse 409 the job is waiting-for-workers; a savepoint needs a running job";
-    assert_eq!(desk.ask(Request::Stop { savepoint: true }), [text]);
-    assert_eq!(desk.ask(Request::Stop { savepoint: false }), ["answer stop"]);
+    assert_eq!(desk.ask(Request::Stop(Leaves::Savepoint)), [text]);
+    assert_eq!(desk.ask(Request::Stop(Leaves::Nothing)), ["answer stop"]);
     assert_eq!(desk.after(0), ["exit Stopped"], "nobody has to be asked");
 }
 
 #[test]
 fn a_stop_is_not_forgotten_in_a_recovery() {
     let mut desk = Desk::running();
-    desk.ask(Request::Stop { savepoint: true });
+    desk.ask(Request::Stop(Leaves::Savepoint));
     desk.on(Event::Registered(register("w1", 2, 1)));
     desk.cancelled();
     assert_eq!(desk.state(), JobState::Stopping);
