@@ -181,7 +181,10 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
         return vec![Action::EnsureWorkers(needed)];
     }
     let runs = job.state == JobState::Running && hosted.is_some_and(|hosted| hosted > 0);
-    let settled = runs && memory.rescaling.is_none() && now_ms - memory.window.started_at_ms() >= SETTLED_MS;
+    // What a rescale was refused for is asked for again, with the same workers.
+    let refused = memory.refused_at_ms.is_some_and(|at_ms| now_ms - at_ms < REFUSED_MS);
+    let quiet = memory.rescaling.is_none() && !refused;
+    let settled = runs && quiet && now_ms - memory.window.started_at_ms() >= SETTLED_MS;
     // A worker that is not registered may be about to be given tasks, unless it was waited for long enough.
     let given_up = runs && memory.scarce.given_up().is_some();
     let is_empty = |worker: Option<&WorkerStatus>| worker.map_or(given_up, |worker| settled && worker.tasks.is_empty());
@@ -189,8 +192,7 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
     if keep < desired {
         return vec![Action::EnsureWorkers(keep)];
     }
-    let refused = memory.refused_at_ms.is_some_and(|at_ms| now_ms - at_ms < REFUSED_MS);
-    let vacate = Some(()).filter(|()| settled && !refused).and_then(|()| vacate(crew, needed, desired));
+    let vacate = Some(()).filter(|()| settled).and_then(|()| vacate(crew, needed, desired));
     if vacate.is_some() {
         memory.rescaling = Some((job.generation, now_ms));
     }

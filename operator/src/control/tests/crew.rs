@@ -44,6 +44,15 @@ fn workers_that_do_not_come_are_given_up_and_asked_for_again() {
 }
 
 #[test]
+fn workers_of_a_rescale_that_is_refused_are_there_when_it_is_asked_for_again() {
+    let mut world = asked_for(2);
+    assert_eq!(kinds(&world.turns(1)), ["workers 2"]);
+    world.memory.refused(world.now_ms);
+    assert_eq!(kinds(&world.turns(29)), [""; 0], "neither more nor fewer");
+    assert_eq!(kinds(&world.turns(3)), ["rescale 2", "rescaled 2"]);
+}
+
+#[test]
 fn another_wish_is_tried_at_once_and_fewer_tasks_need_no_workers() {
     let mut world = asked_for(3);
     world.turns(1);
