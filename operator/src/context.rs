@@ -108,8 +108,10 @@ pub struct Memory {
     pub refusals: Option<(i64, Vec<crate::diagnose::Trouble>)>,
     /// When their controllers were made to try again, or since when pods are refused.
     pub touched_ms: Option<i64>,
-    /// The revision a pod was to check that the API server refused, with the time and why.
-    pub check_refused: Option<(String, i64, crate::diagnose::Trouble)>,
+    /// The revision the API server will not have: what its pods are made from, or the pod that was to check it. When, and why.
+    pub refused: Option<(String, i64, crate::diagnose::Trouble)>,
+    /// The revision that the API server takes.
+    pub rehearsed: Option<String>,
     /// The pod that is being made to check a revision, and since when.
     pub checking: Option<(String, i64)>,
     /// What the last turn found and decided, for the snapshots of the job.

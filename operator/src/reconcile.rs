@@ -25,6 +25,7 @@ pub mod check;
 pub mod decide;
 pub mod observe;
 pub mod reference;
+pub mod rehearse;
 pub mod report;
 pub mod start;
 #[cfg(test)]

@@ -101,7 +101,7 @@ words! {
         InvalidSql,
         /// `stages` or a setting names a stage that the SQL text does not give.
         UnknownStage,
-        /// A pod template has an unknown field, or overrides what is not its own.
+        /// A pod template has an unknown field, overrides what is not its own, or gives pods that the API server does not take.
         InvalidPodTemplate,
         /// A ConfigMap, Secret, claim, job or snapshot that is named is not there.
         ReferenceNotFound,

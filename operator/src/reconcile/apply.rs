@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
-use millstream_api::crd::{REVISION_LABEL, Reason};
 use serde_json::{Value, json};
 
 use super::Error;
@@ -16,15 +15,14 @@ use super::observe::Observed;
 use crate::cache::Kind;
 use crate::context::{Context, Memory};
 use crate::credential::{self, Change};
-use crate::diagnose::{self, Trouble};
 use crate::event::{Happened, News};
 use crate::name::{MANAGER, Role};
 use crate::subset::difference;
 
+mod trial;
+
 /// An object that somebody changes back at once is applied at most this often.
 const CONTESTED_MS: i64 = 60_000;
-/// A pod that was refused is asked for again after this time.
-const REFUSED_MS: i64 = 30_000;
 /// How long the cache may take to show what was written.
 const CACHE_MS: i64 = 10_000;
 /// Credentials are looked at this often: their renewal is a matter of days.
@@ -52,7 +50,18 @@ pub async fn apply(
     memory: &mut Memory,
 ) -> Result<Applied, Error> {
     // Without `..`: whatever is built is applied.
-    let Desired { account, services, budget, revisions, config_maps, workloads, check, checked, discarded } = desired;
+    let Desired {
+        account,
+        services,
+        budget,
+        revisions,
+        rehearsal,
+        config_maps,
+        mut workloads,
+        mut check,
+        checked,
+        discarded,
+    } = desired;
     let mut hand = Hand { context, observed, memory, applied: Applied::default() };
     if let Some(object) = account {
         hand.object(Kind::ServiceAccount, object).await?;
@@ -70,6 +79,12 @@ pub async fn apply(
     for object in revisions {
         hand.revision(object).await?;
     }
+    if let Some(rehearsal) = rehearsal
+        && !hand.rehearse(&rehearsal).await?
+    {
+        check = None;
+        workloads.retain(|workload| rehearsal.workloads.iter().all(|refused| refused.name != workload.name));
+    }
     for object in config_maps {
         hand.object(Kind::ConfigMap, object).await?;
     }
@@ -83,8 +98,8 @@ pub async fn apply(
     if let Some(pod) = check {
         hand.check(pod).await?;
     }
-    for (name, uid) in checked {
-        hand.remove(&ApiResource::erase::<Pod>(&()), &name, uid, None).await?;
+    for pod in checked {
+        hand.remove(&ApiResource::erase::<Pod>(&()), &pod.name_any(), pod.uid(), pod.resource_version()).await?;
     }
     for revision in discarded {
         hand.discard(&revision).await?;
@@ -142,10 +157,7 @@ impl Hand<'_> {
     }
 
     async fn workload(&mut self, workload: Sized) -> Result<(), Error> {
-        let kind = match workload.role {
-            Role::Coordinator => Kind::Deployment,
-            Role::Worker => Kind::StatefulSet,
-        };
+        let kind = kind(workload.role);
         let Sized { name, mut object, replicas, shrinks, role } = workload;
         let live = self.context.cache.object(&self.observed.identity, kind, &name);
         if shrinks && let Some(live) = &live {
@@ -205,6 +217,10 @@ impl Hand<'_> {
     /// Whether it was applied just now: either the cache does not show it yet, or somebody has changed it back.
     fn is_contested(&mut self, kind: Kind, name: &str, path: &str, live: &DynamicObject) -> bool {
         let Some((at_ms, version)) = self.memory.applied.get(&(kind, name.to_owned())) else { return false };
+        // It was made, so what differs was not changed back.
+        if version.is_none() {
+            return false;
+        }
         let age_ms = self.observed.now_ms - at_ms;
         if *version == live.resource_version() {
             return age_ms < CACHE_MS;
@@ -297,45 +313,6 @@ impl Hand<'_> {
         Ok(())
     }
 
-    /// Makes a pod that checks a revision. That it is refused is an observation: the next turn says so.
-    async fn check(&mut self, pod: Value) -> Result<(), Error> {
-        let (now_ms, name) = (self.observed.now_ms, pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
-        let revision = pod["metadata"]["labels"][REVISION_LABEL].as_str().unwrap_or_default().to_owned();
-        let refused = self.memory.check_refused.as_ref().filter(|(known, ..)| *known == revision);
-        if refused.is_some_and(|(_, at_ms, _)| now_ms - at_ms < REFUSED_MS) {
-            return Ok(());
-        }
-        self.may_act()?;
-        let since_ms = match &self.memory.checking {
-            Some((known, since_ms)) if *known == name => *since_ms,
-            _ => now_ms,
-        };
-        self.memory.checking = Some((name.clone(), since_ms));
-        let resource = ApiResource::erase::<Pod>(&());
-        let object = serde_json::from_value::<DynamicObject>(pod);
-        let object = object.map_err(|error| super::build::Error::Write(error.to_string()))?;
-        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-        let trouble = match self.api(&resource).create(&params, &object).await {
-            Ok(_) => {
-                self.applied.written += 1;
-                (self.memory.check_refused, self.memory.checking) = (None, None);
-                return Ok(());
-            }
-            Err(kube::Error::Api(status)) if status.code == 403 => diagnose::refusal(&status.message),
-            Err(kube::Error::Api(status)) if status.code == 422 => {
-                let message = format!("spec.worker.podTemplate: {}", status.message);
-                Trouble { is_final: true, ..Trouble::new(Reason::InvalidPodTemplate, None, message) }
-            }
-            // The cache does not show it yet, or it is not ours.
-            Err(kube::Error::Api(status)) if status.code == 409 && now_ms - since_ms >= CACHE_MS => {
-                return Err(Error::Foreign { kind: resource.kind, name });
-            }
-            Err(source) => return Err(Error::Apply { kind: resource.kind, name, source }),
-        };
-        self.memory.check_refused = Some((revision, now_ms, trouble));
-        Ok(())
-    }
-
     async fn remove(
         &mut self,
         resource: &ApiResource,
@@ -351,5 +328,13 @@ impl Hand<'_> {
             Err(source) => return Err(Error::Remove { kind: resource.kind.clone(), name: name.to_owned(), source }),
         }
         Ok(())
+    }
+}
+
+/// What the pods of a role come from.
+fn kind(role: Role) -> Kind {
+    match role {
+        Role::Coordinator => Kind::Deployment,
+        Role::Worker => Kind::StatefulSet,
     }
 }

@@ -1,12 +1,14 @@
 //! From a decision to objects. Pure.
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::decide::Decision;
 use super::decide::redeploy::Check;
 use super::observe::Observed;
+use super::rehearse::{self, Rehearsal};
 use crate::diagnose;
 use crate::name::{Identity, Role};
 use crate::resource::{account, budget, check, config_map, service};
@@ -23,14 +25,16 @@ pub struct Desired {
     pub budget: Option<Value>,
     /// Revisions, in the order they are written.
     pub revisions: Vec<Value>,
+    /// What the API server is to say about a new revision before anything is done with it.
+    pub rehearsal: Option<Rehearsal>,
     /// Job files of revisions that get pods.
     pub config_maps: Vec<Value>,
     /// Deployments and StatefulSets: those that shrink before those that grow.
     pub workloads: Vec<Sized>,
     /// The pod that checks a revision, if one has to be made.
     pub check: Option<Value>,
-    /// Pods that have checked one: name and uid.
-    pub checked: Vec<(String, Option<String>)>,
+    /// Pods that have checked one, as they were seen.
+    pub checked: Vec<Arc<Pod>>,
     /// Revisions that are too old to go back to.
     pub discarded: Vec<String>,
 }
@@ -77,6 +81,14 @@ pub fn build(observed: &Observed, decision: &Decision) -> Result<Desired, Error>
     for revision in &decision.revisions {
         desired.revisions.push(value(&revision.object(job)?)?);
     }
+    if let Some(revision) = rehearse::new_revision(observed, decision) {
+        let workloads = [Role::Coordinator, Role::Worker].map(|role| sized(job, revision, role, 1, false));
+        let pod = |workload: &Sized| Ok((workload.role, rehearse::pod(workload, &job.namespace)?));
+        let pods: Result<_, serde_json::Error> = workloads.iter().map(pod).collect();
+        let pods = pods.map_err(|error| Error::Write(error.to_string()))?;
+        let may_wait = decision.check.is_some();
+        desired.rehearsal = Some(Rehearsal { revision: revision.name.clone(), pods, workloads, may_wait });
+    }
     for ((name, role), replicas) in &decision.replicas {
         let known = std::iter::once(target).chain(&observed.revisions).find(|revision| revision.name == *name);
         // Pods without a revision: someone removed it. They are left to those who made them so.
@@ -99,7 +111,7 @@ pub fn build(observed: &Observed, decision: &Decision) -> Result<Desired, Error>
         desired.check = Some(value(&pod.map_err(|error| Error::Write(error.to_string()))?)?);
         desired.config_maps.push(value(&config_map::config_map(job, &revision.name, &revision.data.file))?);
     }
-    desired.checked = decision.checked.iter().map(|pod| (pod.name_any(), pod.uid())).collect();
+    desired.checked = decision.checked.clone();
     desired.discarded = discarded(observed, decision, target);
     Ok(desired)
 }

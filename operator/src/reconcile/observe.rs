@@ -46,7 +46,7 @@ pub struct Observed {
     /// Pods the API server refuses.
     pub refusals: Vec<Trouble>,
     /// The API server refused a pod that was to check this revision: when, and why.
-    pub check_refused: Option<(String, i64, Trouble)>,
+    pub refused: Option<(String, i64, Trouble)>,
     /// What its coordinator says.
     pub answer: Answer,
     /// What its spec refers to, beside its SQL.
@@ -148,10 +148,10 @@ pub async fn observe(context: &Context, job: &Arc<StreamJob>, memory: &mut Memor
     let pods = context.cache.pods(&identity);
     let refusals = refusals(context, &identity, &workloads, memory, now_ms).await;
     let answer = ask(context, &identity, &pods, memory, now_ms).await?;
-    let check_refused = memory.check_refused.clone();
+    let refused = memory.refused.clone();
     let references = reference::look(context, job, &identity, memory, now_ms).await?;
     let job = Arc::clone(job);
-    Ok(Observed { now_ms, job, identity, sql, revisions, workloads, pods, refusals, check_refused, answer, references })
+    Ok(Observed { now_ms, job, identity, sql, revisions, workloads, pods, refusals, refused, answer, references })
 }
 
 async fn sql(

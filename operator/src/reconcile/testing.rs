@@ -40,7 +40,7 @@ pub fn observed(image: &str, revisions: Vec<Revision>) -> Observed {
         workloads: Vec::new(),
         pods: Vec::new(),
         refusals: Vec::new(),
-        check_refused: None,
+        refused: None,
         answer: Answer::Absent,
         references: References::default(),
     }

@@ -133,6 +133,7 @@ fn judge(observed: &Observed, current: &mut Revision, decision: &mut Decision) -
         return true;
     }
     let mut troubles = troubles(observed, current);
+    troubles.extend(refused(observed, current));
     // What was healthy once stays: a Secret may have changed under it, and may be changed back.
     let Some(trial) = &current.trial else { return false };
     if let Some(found) = troubles.iter().position(|trouble| trouble.is_final).map(|at| troubles.swap_remove(at)) {
@@ -175,6 +176,12 @@ fn troubles(observed: &Observed, revision: &Revision) -> Vec<Trouble> {
     pods.filter_map(|pod| diagnose::trouble(pod, observed.now_ms)).collect()
 }
 
+/// What the API server has said against a revision.
+fn refused(observed: &Observed, revision: &Revision) -> Option<Trouble> {
+    let (of, _, trouble) = observed.refused.as_ref()?;
+    (*of == revision.name).then(|| trouble.clone())
+}
+
 /// The pods that check this job's revisions; those of another job that had its name go with that.
 fn checks(observed: &Observed) -> impl Iterator<Item = &Arc<Pod>> {
     let is_own = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.uid == observed.identity.uid);
@@ -197,8 +204,7 @@ fn outcome(observed: &Observed, wanted: &Revision) -> Outcome {
     let found = of_it().find(|pod| !diagnose::is_going(pod));
     let underway = |pod, trouble| Outcome::Underway(Box::new(Check { revision: wanted.clone(), pod, trouble }));
     let Some(pod) = found else {
-        let refused = observed.check_refused.as_ref().filter(|(revision, ..)| *revision == wanted.name);
-        return match refused.map(|(_, _, trouble)| trouble.clone()) {
+        return match refused(observed, wanted) {
             Some(trouble) if trouble.is_final => {
                 Outcome::Failed(Verdict::Rejected { reason: trouble.reason, message: trouble.message })
             }

@@ -109,10 +109,32 @@ fn another_revision_is_checked_while_the_old_one_runs_on() {
         );
     }
     let mut refused = seen;
-    refused.check_refused =
+    refused.refused =
         Some((new.name.clone(), NOW_MS, Trouble::new(Reason::QuotaExceeded, None, "exceeded quota".into())));
     let check = decision(&refused).check.unwrap();
     assert_eq!((check.pod.is_some(), check.why().0), (true, Reason::QuotaExceeded));
+}
+
+#[test]
+fn what_the_api_server_does_not_take_is_not_run() {
+    let (old, new) = (revision("a", 1), Revision { number: 0, ..revision("b", 0) });
+    let word = Trouble { is_final: true, ..Trouble::new(Reason::InvalidPodTemplate, None, "spec.coordinator".into()) };
+    let verdict = |decision: &Decision, name: &str| {
+        let written = decision.revisions.iter().find(|revision| revision.name == name);
+        written.and_then(|written| written.verdict.clone())
+    };
+    let rejected = Verdict::Rejected { reason: Reason::InvalidPodTemplate, message: "spec.coordinator".into() };
+    let mut seen = running(observed("b", vec![old.clone(), new.clone()]), &old, JobState::Running, Some(5));
+    seen.refused = Some((new.name.clone(), NOW_MS, word.clone()));
+    let spared = decision(&seen);
+    assert_eq!(verdict(&spared, &new.name).as_ref(), Some(&rejected));
+    assert_eq!((target(&spared).name.as_str(), replicas(&spared, &old)), (old.name.as_str(), Some(1)));
+    // The first revision of a job has nothing to spare, and is not tried again either.
+    let first = Revision { trial: Some(Trial::default()), ..old.clone() };
+    let mut seen = observed("a", vec![first.clone()]);
+    seen.refused = Some((first.name.clone(), NOW_MS, word));
+    let refused = decision(&seen);
+    assert_eq!((verdict(&refused, &first.name).as_ref(), refused.phase), (Some(&rejected), Phase::Refused));
 }
 
 #[test]
