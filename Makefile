@@ -62,8 +62,9 @@ generate: build ## Write the generated docs and manifests anew
 	$(CARGO_TARGET_DIR)/debug/xtask
 	bash scripts/manifests.sh
 
-soak: build ## The simulation over 10,000 seeds, then an hour of rescales and kills
+soak: build ## The simulation over 10,000 seeds, an operator killed at all it does, then an hour of rescales and kills
 	MILLSTREAM_SEEDS=10000 cargo test --workspace --test sim -- --nocapture
+	MILLSTREAM_KILLS=all cargo test --workspace --test kubernetes -- --nocapture killed
 	MILLSTREAM_SOAK_SECONDS=3600 cargo test --workspace --test soak -- --nocapture
 
 fmt: checks ## Format all sources

@@ -17,6 +17,8 @@ use crate::cluster::Access;
 use crate::process::until;
 
 pub mod check;
+pub mod coordinator;
+pub mod kubelet;
 pub mod objects;
 pub mod wire;
 

@@ -117,12 +117,30 @@ impl Wire {
     /// What happens to this request.
     fn next(&self, request: &Request) -> Option<Fault> {
         let is_write = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(request.method());
-        if !is_write {
-            return None;
-        }
+        // A dry run changes nothing.
+        let is_write = is_write && !request.uri().query().unwrap_or_default().contains("dryRun=");
+        is_write.then(|| self.written(format!("{} {}", request.method(), request.uri().path())))?
+    }
+
+    /// Notes a write, to whomever it goes, and says what happens to it.
+    pub fn written(&self, what: String) -> Option<Fault> {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.push(format!("{} {}", request.method(), request.uri().path()));
+        writes.push(what);
         self.fault.filter(|(number, _)| *number == writes.len()).map(|(_, fault)| fault)
+    }
+
+    /// The fault has happened.
+    pub fn happened(&self) {
+        self.happened.send_replace(true);
+    }
+
+    /// The fault has happened, and the operator is not to hear of it: what it waits for stays as it is.
+    pub fn dies_of(&self, awaited: impl Send + 'static) {
+        self.happened();
+        tokio::spawn(async move {
+            let _awaited = awaited;
+            std::future::pending::<()>().await;
+        });
     }
 }
 
@@ -149,13 +167,13 @@ async fn forward(State(end): State<End>, request: Request) -> Response {
     }
     let fault = end.wire.next(&request);
     let dead = async || {
-        end.wire.happened.send_replace(true);
+        end.wire.happened();
         std::future::pending::<Response>().await
     };
     match fault {
         Some(Fault::DiesBefore) => return dead().await,
         Some(Fault::Refused(code)) => {
-            end.wire.happened.send_replace(true);
+            end.wire.happened();
             let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let reason = if code == StatusCode::CONFLICT { "Conflict" } else { "InternalError" };
             return refusal(code, reason);
@@ -169,7 +187,7 @@ async fn forward(State(end): State<End>, request: Request) -> Response {
     match fault {
         Some(Fault::DiesAfter) => dead().await,
         Some(Fault::AnswerLost) => {
-            end.wire.happened.send_replace(true);
+            end.wire.happened();
             (StatusCode::GATEWAY_TIMEOUT, "lost").into_response()
         }
         _ => answer,

@@ -1,4 +1,6 @@
 //! The operator on a real API server, with the rights of its chart's account and no others.
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -7,6 +9,9 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use millstream_api::crd::{ConditionType, StreamJob, find};
 use millstream_tests::cluster::ApiServer;
+use millstream_tests::operator::coordinator::Coordinator;
+use millstream_tests::operator::kubelet::Kubelets;
+use millstream_tests::operator::wire::Wire;
 use millstream_tests::operator::{ACCOUNT, Operator, objects, options};
 use millstream_tests::process::until;
 use serde_json::{Value, json};
@@ -34,6 +39,8 @@ mod renewal;
 mod replicas;
 #[path = "operator/revision.rs"]
 mod revision;
+#[path = "operator/running.rs"]
+mod running;
 #[path = "operator/snapshot.rs"]
 mod snapshot;
 
@@ -105,6 +112,18 @@ impl Place {
         self.status(job, "a status of this generation", |_| true).await
     }
 
+    /// Lets the pods of the job run, and its coordinator do what it is asked by an operator on this way.
+    async fn played(&self, wire: &Wire) -> Result<(Coordinator, Kubelets)> {
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        self.server.controllers().await?;
+        // An address for each, apart from other processes of this kind.
+        let part = u8::try_from(64 + std::process::id() % 60)?;
+        let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let coordinator = Coordinator::new("orders", Ipv4Addr::new(127, part, 1 + high, low), wire.clone());
+        let kubelets = Kubelets::begin(&self.client, &self.namespace, "orders", coordinator.clone());
+        Ok((coordinator, kubelets))
+    }
+
     async fn objects(&self, job: &StreamJob) -> Result<std::collections::BTreeMap<String, Value>> {
         objects::of(&self.client, job).await
     }
@@ -120,6 +139,16 @@ fn condition(job: &StreamJob, kind: ConditionType) -> (String, String, String) {
 fn is(job: &StreamJob, kind: ConditionType, status: &str, reason: &str) -> bool {
     let found = condition(job, kind);
     (found.0.as_str(), found.1.as_str()) == (status, reason)
+}
+
+/// Whether all is as it should be with so many tasks and workers.
+fn runs(job: &StreamJob, tasks: u32) -> bool {
+    let status = job.status.clone().unwrap_or_default();
+    let workers = status.workers.unwrap_or_default();
+    is(job, ConditionType::Ready, "True", "Running")
+        && status.operation.is_none()
+        && status.parallelism == Some(tasks)
+        && (workers.ready, workers.desired) == (tasks, tasks)
 }
 
 /// A golden file; `MILLSTREAM_BLESS=1` writes it.

@@ -116,12 +116,35 @@ async fn a_check_that_is_refused_says_why_and_is_tried_again() -> Result<()> {
     let gone = async || Ok(pods(&place.client, &place.namespace).await?.is_empty().then_some(()));
     until("the end of the check", LIMIT, gone).await?;
     ensure!(pod.name_any().starts_with("orders-check-"));
+    operator.stop().await
+}
 
-    // A pod template that no server takes is the spec's fault.
-    let wrong = json!({"worker": {"podTemplate": {"spec": {"nodeSelector": {"a b": "c d"}}}}});
-    let job = place.apply(wrong).await?;
-    let reason = |job: &StreamJob| condition(job, ConditionType::Accepted).1;
-    let rejected = place.status(&job, "a verdict", |job| reason(job) == "InvalidPodTemplate").await?;
-    ensure!(condition(&rejected, ConditionType::Accepted).2.contains("nodeSelector"), "{:?}", rejected.status);
+#[tokio::test]
+async fn what_no_server_takes_is_refused_before_anything_is_done() -> Result<()> {
+    let place = Place::new("rehearsed").await?;
+    let operator = place.operator().await?;
+    let selector = json!({"spec": {"nodeSelector": {"a b": "c d"}}});
+    let refused = async |role: &str| {
+        let job = place.apply(json!({role: {"podTemplate": selector}})).await?;
+        let is_refused = |job: &StreamJob| condition(job, ConditionType::Accepted).1 == "InvalidPodTemplate";
+        let job = place.status(&job, "a verdict", is_refused).await?;
+        let message = condition(&job, ConditionType::Accepted).2;
+        ensure!(message.contains(&format!("spec.{role}.podTemplate.spec.nodeSelector: Invalid value")), "{message}");
+        let pods = pods(&place.client, &place.namespace).await?;
+        ensure!(pods.is_empty(), "there is nothing to check: {pods:?}");
+        Ok(job)
+    };
+    // The workers of the first revision: its coordinator alone would be of no use.
+    let job = refused("worker").await?;
+    ensure!(replicas(&place, &job).await?.is_empty(), "{:?}", replicas(&place, &job).await?);
+    let job = place.dealt(&place.apply(json!({})).await?).await?;
+    // Names of revisions are numbered, and that which never ran goes.
+    let counts =
+        async |job| anyhow::Ok(replicas(&place, job).await?.into_iter().map(|(_, count)| count).collect::<Vec<_>>());
+    let before = counts(&job).await?;
+    // What runs is not stopped for a coordinator that cannot be.
+    let job = refused("coordinator").await?;
+    operator.look().await?;
+    assert_eq!(counts(&job).await?, before);
     operator.stop().await
 }

@@ -1,0 +1,98 @@
+//! A job that runs, and what others do to it.
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use millstream_api::crd::{ConditionType, StreamJob};
+use millstream_tests::operator::wire::Wire;
+use millstream_tests::operator::{Operator, options};
+use millstream_tests::process::until;
+use serde_json::json;
+
+use super::{LIMIT, Place, is, runs};
+
+/// Name and uid of each pod.
+async fn pods(place: &Place) -> Result<Vec<(String, Option<String>)>> {
+    let pods = Api::<Pod>::namespaced(place.client.clone(), &place.namespace).list(&ListParams::default()).await?;
+    Ok(pods.into_iter().map(|pod| (pod.name_any(), pod.uid())).collect())
+}
+
+#[tokio::test]
+async fn a_status_that_is_erased_changes_nothing_of_a_job_that_runs() -> Result<()> {
+    let place = Place::new("erased").await?;
+    let wire = Wire::new(None);
+    let (coordinator, _kubelets) = place.played(&wire).await?;
+    let operator = Operator::on(place.server, options(&place.namespace), wire).await?;
+    let job = place.apply(json!({"parallelism": 2})).await?;
+    let job = place.status(&job, "two tasks", |job| runs(job, 2)).await?;
+    let (objects, before, changes) = (place.objects(&job).await?, pods(&place).await?, coordinator.changes());
+    assert_eq!(changes, ["begins", "rescale to 2"]);
+    // By an operator that remembers it, and by one that does not.
+    let mut operator = Some(operator);
+    for remembers in [true, false] {
+        if !remembers && let Some(operator) = operator.take() {
+            operator.stop().await?;
+        }
+        place.jobs.patch_status("orders", &PatchParams::default(), &Patch::Merge(json!({"status": null}))).await?;
+        if operator.is_none() {
+            operator = Some(place.operator().await?);
+        }
+        let rebuilt = place.status(&job, "the same status", |job| runs(job, 2)).await?;
+        let known =
+            |job: &StreamJob| job.status.clone().map(|status| (status.revision, status.stages, status.operator));
+        assert_eq!(known(&rebuilt), known(&job));
+        assert_eq!(pods(&place).await?, before);
+        ensure!(place.objects(&job).await? == objects, "an object is another one");
+        assert_eq!(coordinator.changes(), changes);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_changes_back_at_once_is_applied_no_more_than_once_a_minute() -> Result<()> {
+    let place = Place::new("contested").await?;
+    let operator = place.operator().await?;
+    place.dealt(&place.apply(json!({})).await?).await?;
+    let services = Api::<Service>::namespaced(place.client.clone(), &place.namespace);
+    let role = "millstream.dev/role";
+    let change = async |to: &str| {
+        let other = Patch::Merge(json!({"spec": {"selector": {role: to}}}));
+        services.patch("orders-coordinator", &PatchParams::default(), &other).await
+    };
+    let selected = async || {
+        let selector = services.get("orders-coordinator").await?.spec.and_then(|spec| spec.selector);
+        anyhow::Ok(selector.and_then(|selector| selector.get(role).cloned()).unwrap_or_default())
+    };
+    change("theirs").await?;
+    until("our selector", LIMIT, async || Ok((selected().await? == "coordinator").then_some(()))).await?;
+    change("theirs-again").await?;
+    let events = Api::<Event>::namespaced(place.client.clone(), &place.namespace);
+    let told = async || {
+        let all = events.list(&ListParams::default()).await?;
+        Ok(all.into_iter().find(|event| event.reason.as_deref() == Some("Contested")))
+    };
+    let event = until("an event", LIMIT, told).await?;
+    let note = event.note.unwrap_or_default();
+    ensure!(note.contains("Service orders-coordinator") && note.contains("spec.selector"), "{note}");
+    operator.look().await?;
+    assert_eq!(selected().await?, "theirs-again");
+    operator.stop().await
+}
+
+#[tokio::test]
+async fn pods_that_the_namespace_forbids_are_told_by_their_reason() -> Result<()> {
+    let place = Place::new("forbidden").await?;
+    place.server.controllers().await?;
+    let namespaces = Api::<Namespace>::all(place.client.clone());
+    let enforce = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    namespaces.patch(&place.namespace, &PatchParams::default(), &Patch::Merge(enforce)).await?;
+    let operator = place.operator().await?;
+    let template = json!({"spec": {"hostNetwork": true}});
+    let job = place.apply(json!({"worker": {"podTemplate": template}})).await?;
+    let is_forbidden = |job: &StreamJob| is(job, ConditionType::Ready, "False", "PodSecurity");
+    let told = place.status(&job, "why there are no workers", is_forbidden).await?;
+    let message = super::condition(&told, ConditionType::Ready).2;
+    ensure!(message.contains("restricted") && message.contains("host"), "{message}");
+    operator.stop().await
+}
