@@ -1,12 +1,12 @@
 //! A job that runs, and what others do to it.
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use millstream_api::crd::{ConditionType, StreamJob};
 use millstream_tests::operator::wire::Wire;
-use millstream_tests::operator::{Operator, options};
+use millstream_tests::operator::{Operator, check, options};
 use millstream_tests::process::until;
 use serde_json::json;
 
@@ -80,16 +80,47 @@ async fn what_somebody_changes_back_at_once_is_applied_no_more_than_once_a_minut
     operator.stop().await
 }
 
+/// Allows no pods that ask for much.
+async fn restrict(place: &Place) -> Result<()> {
+    let namespaces = Api::<Namespace>::all(place.client.clone());
+    let enforce = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    namespaces.patch(&place.namespace, &PatchParams::default(), &Patch::Merge(enforce)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_coordinator_that_the_namespace_forbids_takes_no_place() -> Result<()> {
+    let place = Place::new("forbidden").await?;
+    restrict(&place).await?;
+    let operator = place.operator().await?;
+    let job = place.dealt(&place.apply(json!({})).await?).await?;
+    let before = place.objects(&job).await?;
+    let other = place.apply(json!({"coordinator": {"podTemplate": {"spec": {"hostNetwork": true}}}})).await?;
+    let mut last = None;
+    until("why it is not run", LIMIT, async || {
+        let now = place.jobs.get("orders").await?;
+        last = Some(super::condition(&now, ConditionType::Accepted));
+        Ok(is(&now, ConditionType::Accepted, "Unknown", "PodSecurity").then_some(()))
+    })
+    .await
+    .with_context(|| format!("{last:?}"))?;
+    operator.look().await?;
+    let after = place.objects(&other).await?;
+    let workloads = |objects: &std::collections::BTreeMap<String, serde_json::Value>| {
+        objects.keys().filter(|name| name.starts_with("Deployment/") || name.starts_with("StatefulSet/")).count()
+    };
+    assert_eq!(workloads(&after), workloads(&before));
+    ensure!(check::pods(&place.client, &place.namespace).await?.is_empty(), "there is nothing to check yet");
+    operator.stop().await
+}
+
 #[tokio::test]
 async fn pods_that_the_namespace_forbids_are_told_by_their_reason() -> Result<()> {
     let place = Place::new("forbidden").await?;
     place.server.controllers().await?;
-    let namespaces = Api::<Namespace>::all(place.client.clone());
-    let enforce = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    namespaces.patch(&place.namespace, &PatchParams::default(), &Patch::Merge(enforce)).await?;
+    restrict(&place).await?;
     let operator = place.operator().await?;
-    let template = json!({"spec": {"hostNetwork": true}});
-    let job = place.apply(json!({"worker": {"podTemplate": template}})).await?;
+    let job = place.apply(json!({"worker": {"podTemplate": {"spec": {"hostNetwork": true}}}})).await?;
     let is_forbidden = |job: &StreamJob| is(job, ConditionType::Ready, "False", "PodSecurity");
     let told = place.status(&job, "why there are no workers", is_forbidden).await?;
     let message = super::condition(&told, ConditionType::Ready).2;
