@@ -37,6 +37,18 @@ pub enum About {
     Pod(Role),
 }
 
+impl About {
+    /// Its kind.
+    pub fn kind(self) -> String {
+        match self {
+            Self::Workload(Role::Coordinator) => "Deployment",
+            Self::Workload(Role::Worker) => "StatefulSet",
+            Self::Pod(_) => "Pod",
+        }
+        .to_owned()
+    }
+}
+
 /// A pod as a controller would make it from this workload.
 pub fn pod(workload: &Sized, namespace: &str) -> Result<DynamicObject, serde_json::Error> {
     let template = workload.object.pointer("/spec/template").cloned().unwrap_or_default();
@@ -59,11 +71,11 @@ pub fn new_revision<'a>(observed: &Observed, decision: &'a Decision) -> Option<&
     decision.replicas.iter().any(lacks).then_some(target)
 }
 
-/// What the API server says against an object. What is wrong with the object itself is final; what a namespace forbids may be
-/// allowed later. Anything else says nothing of the revision: a quota counts pods that will have gone by then.
+/// What the API server says against an object. What is wrong with the object itself is final; what a namespace or a policy forbids
+/// may be allowed later. A quota says nothing of the revision: it counts pods that will have gone by then.
 pub fn refused(about: About, status: &Status) -> Option<Trouble> {
     if status.code == 403 {
-        return Some(diagnose::refusal(&status.message)).filter(|trouble| trouble.reason == Reason::PodSecurity);
+        return Some(diagnose::refusal(&status.message)).filter(|trouble| trouble.reason != Reason::QuotaExceeded);
     }
     if ![400, 422].contains(&status.code) {
         return None;
@@ -110,9 +122,11 @@ mod tests {
         let name = json!([{"field": "metadata.annotations", "message": "Too long", "reason": "FieldValueTooLong"}]);
         let message = "spec.worker.podTemplate.metadata.annotations: Too long";
         assert_eq!(refused(worker, &said(422, &name)).unwrap().message, message);
-        for code in [403, 409, 500] {
-            assert_eq!(refused(worker, &said(code, &selector)), None, "{code} says nothing of the object");
-        }
+        assert_eq!(refused(worker, &said(409, &selector)), None, "it says nothing of the object");
+        let quota = Status { message: "exceeded quota: small".into(), ..said(403, &json!([])) };
+        assert_eq!(refused(worker, &quota), None);
+        let policy = Status { message: "admission webhook denied the request".into(), ..said(403, &json!([])) };
+        assert!(!refused(worker, &policy).unwrap().is_final);
         let forbids = Status { message: "violates PodSecurity \"restricted:latest\"".into(), ..said(403, &json!([])) };
         let found = refused(worker, &forbids).unwrap();
         assert_eq!((found.is_final, found.reason), (false, Reason::PodSecurity));

@@ -29,7 +29,7 @@ impl Hand<'_> {
         for (role, pod) in &rehearsal.pods {
             self.may_act()?;
             let answer = pods.create(&create, pod).await;
-            if !self.takes(rehearsal, About::Pod(*role), answer.err().as_ref()) {
+            if !self.takes(rehearsal, About::Pod(*role), answer.err())? {
                 return Ok(false);
             }
         }
@@ -37,7 +37,7 @@ impl Hand<'_> {
         for Sized { role, name, object, .. } in &rehearsal.workloads {
             self.may_act()?;
             let answer = self.api(&kind(*role).resource()).patch(name, &apply, &Patch::Apply(object)).await;
-            if !self.takes(rehearsal, About::Workload(*role), answer.err().as_ref()) {
+            if !self.takes(rehearsal, About::Workload(*role), answer.err())? {
                 return Ok(false);
             }
         }
@@ -45,13 +45,19 @@ impl Hand<'_> {
         Ok(true)
     }
 
-    /// Whether an answer leaves nothing to say against a revision. Whatever else it is, the write itself will meet it again.
-    fn takes(&mut self, rehearsal: &Rehearsal, about: About, answer: Option<&kube::Error>) -> bool {
-        let Some(kube::Error::Api(status)) = answer else { return true };
-        let trouble = rehearse::refused(about, status).filter(|trouble| trouble.is_final || rehearsal.may_wait);
-        let Some(trouble) = trouble else { return true };
+    /// Whether an answer leaves nothing to say against a revision. One that says nothing of it is no answer.
+    fn takes(&mut self, rehearsal: &Rehearsal, about: About, answer: Option<kube::Error>) -> Result<bool, Error> {
+        let status = match answer {
+            None => return Ok(true),
+            Some(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => status,
+            Some(source) => {
+                return Err(Error::Apply { kind: about.kind(), name: rehearsal.revision.clone(), source });
+            }
+        };
+        let trouble = rehearse::refused(about, &status).filter(|trouble| trouble.is_final || rehearsal.may_wait);
+        let Some(trouble) = trouble else { return Ok(true) };
         self.memory.refused = Some((rehearsal.revision.clone(), self.observed.now_ms, trouble));
-        false
+        Ok(false)
     }
 
     /// Whether the API server has refused this revision just now.
