@@ -1,12 +1,14 @@
 //! The worker's shell: its logic on one thread, tasks and uploads on others, sockets on tokio.
 mod control;
 mod doors;
+mod pulse;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -17,13 +19,14 @@ use super::{Event, Worker};
 use crate::checkpoint::store::Location;
 use crate::clock::{Clock, SystemClock};
 use crate::exchange::tcp::DataPort;
-use crate::message::{Register, Report};
+use crate::message::{Command, Register, Report};
 use crate::net::handshake::{Identity, Secret};
 use crate::net::{Network, TcpNetwork};
 use crate::random::{Random, SystemRandom};
 use crate::workdir::{JobFile, Workdir, read};
 use control::Control;
 pub use control::Coordinator;
+use pulse::Pulse;
 
 /// Reports that may wait for the control connection.
 const REPORTS: usize = 1024;
@@ -132,9 +135,10 @@ pub async fn serve(setup: Setup) -> Result<(), Error> {
         released: false,
     };
     let (exported, metrics) = watch::channel(String::new());
-    tokio::spawn(serve_admin(admin, metrics));
     let (events, received) = channel();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let pulse = Pulse::new(Arc::clone(&clock));
+    tokio::spawn(serve_admin(admin, metrics, pulse.clone()));
     let host = Threads::new(Arc::clone(&clock), events.clone());
     let doors = doors::open(&setup, (clock, Arc::clone(&random)), port, Box::new(host), events.clone())?;
     let (reports, outgoing) = mpsc::channel(REPORTS);
@@ -142,7 +146,7 @@ pub async fn serve(setup: Setup) -> Result<(), Error> {
     let (ended, end) = tokio::sync::oneshot::channel();
     let (hosting, hosts) = watch::channel(false);
     std::thread::Builder::new().name("worker".into()).spawn(move || {
-        think(worker, &received, &reports, &exported, &hosting);
+        think(worker, &received, (&reports, &exported, &hosting), &pulse);
         let _ = ended.send(()); // The shell may be gone first.
     })?;
     let (leave, leaving) = watch::channel(None);
@@ -180,15 +184,17 @@ async fn expire(mut terminate: Signal, leave: &watch::Sender<Option<Instant>>, t
 fn think(
     mut worker: Worker,
     events: &Receiver<Event>,
-    reports: &mpsc::Sender<Report>,
-    exported: &watch::Sender<String>,
-    hosting: &watch::Sender<bool>,
+    (reports, exported, hosting): (&mpsc::Sender<Report>, &watch::Sender<String>, &watch::Sender<bool>),
+    pulse: &Pulse,
 ) {
     while let Ok(event) = events.recv() {
+        // State is restored for as long as it takes: reads that get no answer fail by themselves.
+        pulse.begin(matches!(event, Event::Command(Command::Deploy(_))));
         if matches!(event, Event::Measure) {
             exported.send_replace(worker.metrics());
         }
         let said = worker.on(event);
+        pulse.end();
         hosting.send_if_modified(|known| std::mem::replace(known, worker.hosts()) != worker.hosts());
         for report in said {
             if reports.blocking_send(report).is_err() {
@@ -202,11 +208,19 @@ fn think(
 }
 
 /// `/metrics`, `/healthz` and `/readyz`, plain HTTP. A worker is ready once its data port is open, which it is by now: not even a
-/// coordinator that is away must make it evictable.
-async fn serve_admin(listener: tokio::net::TcpListener, metrics: watch::Receiver<String>) {
+/// coordinator that is away must make it evictable. It lives while its own thread does: tasks that are stuck fail their checkpoints.
+async fn serve_admin(listener: tokio::net::TcpListener, metrics: watch::Receiver<String>, pulse: Pulse) {
+    let healthz = move || async move {
+        match pulse.stuck_s() {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(time_s) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("the worker's thread has been at one thing for {time_s} s\n"))
+            }
+        }
+    };
     let router = axum::Router::new()
         .route("/metrics", get(move || async move { metrics.borrow().clone() }))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(|| async { "ok\n" }));
     if let Err(error) = axum::serve(listener, router).await {
         tracing::warn!("the admin port is gone: {error}");
