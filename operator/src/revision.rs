@@ -143,9 +143,12 @@ pub enum Error {
     Write(String),
 }
 
-/// The revision with these inputs: that which this generation of the job brought about, or else the newest.
+/// The revision with these inputs: that which this generation of the job brought about, or else the newest. Another value of the
+/// restart annotation asks for the image to be resolved again: what ran with that value before is not gone back to.
 pub fn find<'a>(revisions: &'a [Revision], inputs: &Inputs, generation: i64) -> Option<&'a Revision> {
-    let same = revisions.iter().filter(|revision| inputs.are(&revision.data.inputs));
+    let restarts = current(revisions).is_some_and(|current| current.restart() != inputs.restart.as_deref());
+    let is_spent = |revision: &Revision| restarts && revision.number > 0 && !revision.is_rejected();
+    let same = revisions.iter().filter(|revision| inputs.are(&revision.data.inputs) && !is_spent(revision));
     same.max_by_key(|revision| (revision.data.generation == generation, revision.number))
 }
 
@@ -224,6 +227,11 @@ impl Revision {
         let verdict = said(VERDICT).and_then(|text| serde_json::from_str(text).ok());
         let trial = said(TRIAL).and_then(|text| serde_json::from_str(text).ok());
         Some(Self { name, number: object.revision, verdict, trial, data })
+    }
+
+    /// The restart annotation it was made for.
+    fn restart(&self) -> Option<&str> {
+        self.data.inputs.get("restart")?.as_str()
     }
 
     /// Whether it cannot be run.

@@ -18,9 +18,13 @@ fn inputs(spec: &Spec) -> Inputs {
 }
 
 fn revision(spec: &Spec, default_image: &str, revisions: &[Revision]) -> Revision {
+    made(spec, &inputs(spec), default_image, revisions)
+}
+
+fn made(spec: &Spec, inputs: &Inputs, default_image: &str, revisions: &[Revision]) -> Revision {
     let start = Start { from: spec.start_from.clone(), restore: None };
     let make_ = Make { job: &job(), spec, sql: Some(SQL), default_image, generation: 7, start: &start };
-    make(make_, &inputs(spec), revisions).unwrap()
+    make(make_, inputs, revisions).unwrap()
 }
 
 #[test]
@@ -71,6 +75,29 @@ fn an_operator_with_other_defaults_finds_the_revision_of_the_old_one() {
     let mut newer = old.clone();
     newer.data.inputs["spec"]["fromTheFuture"] = json!(true);
     assert!(find(&[newer], &inputs(&spec()), 8).is_some());
+}
+
+#[test]
+fn a_value_of_the_restart_annotation_that_comes_back_restarts_with_the_image_of_today() {
+    let restarted = |value: &str| Inputs::of(&spec(), Some(SQL), Some(value));
+    let found = |revisions: &[Revision], value: &str| {
+        find(revisions, &restarted(value), 7).map(|revision| revision.data.image.clone())
+    };
+    let mut revisions = vec![made(&spec(), &restarted("1"), "millstream:1", &[])];
+    revisions.push(made(&spec(), &restarted("2"), "millstream:2", &revisions));
+    assert_eq!(found(&revisions, "2").as_deref(), Some("millstream:2"), "it runs");
+    assert_eq!(found(&revisions, "1"), None);
+    // The new one is checked, then it runs, and both times it is what is meant.
+    let again = made(&spec(), &restarted("1"), "millstream:3", &revisions);
+    revisions.push(Revision { number: 0, ..again.clone() });
+    assert_eq!(found(&revisions, "1").as_deref(), Some("millstream:3"));
+    revisions[2].number = again.number;
+    assert_eq!(found(&revisions, "1").as_deref(), Some("millstream:3"));
+    // One that was taken back is not tried again by itself.
+    let rolled_back = Verdict::Rejected { reason: Reason::RolledBack, message: String::new() };
+    revisions[2].verdict = Some(rolled_back);
+    revisions[1].number = 4;
+    assert_eq!(found(&revisions, "1").as_deref(), Some("millstream:3"));
 }
 
 #[test]
