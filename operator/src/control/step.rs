@@ -99,6 +99,8 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory, now_ms: i64) 
                 memory.restart_ms = Some(i64::try_from(cost_ms).unwrap_or(i64::MAX));
             }
             memory.rescaling = None;
+            // The job takes rescales: what was taken for a refusal may have been an answer that was lost.
+            memory.refused_at_ms = None;
             memory.probation.ended(now_ms, rescale.state == RescaleState::Done);
             events.push(Event::Rescale(rescale.clone()));
         }

@@ -53,6 +53,16 @@ fn workers_of_a_rescale_that_is_refused_are_there_when_it_is_asked_for_again() {
 }
 
 #[test]
+fn a_rescale_whose_answer_was_lost_holds_nothing_up_once_it_is_done() {
+    let mut world = asked_for(2);
+    assert_eq!(kinds(&world.turns(2)), ["workers 2", "rescale 2"]);
+    world.memory.refused(world.now_ms);
+    assert_eq!(kinds(&world.turns(1)), ["rescaled 2"]);
+    world.plan.targets.as_mut().unwrap().others = 3;
+    assert_eq!(kinds(&world.turns(2)), ["workers 3", "rescale 3"]);
+}
+
+#[test]
 fn another_wish_is_tried_at_once_and_fewer_tasks_need_no_workers() {
     let mut world = asked_for(3);
     world.turns(1);
