@@ -31,7 +31,7 @@ pub enum Error {
     #[error(transparent)]
     Authority(#[from] authority::Error),
     /// A Secret of that name that is none of ours.
-    #[error("the secret {name} is not one this operator made; rename the job or remove the secret")]
+    #[error("the Secret {name} belongs to something else; it must go before this job can have its own")]
     Foreign {
         /// Which.
         name: String,

@@ -135,6 +135,11 @@ impl Error {
         }
     }
 
+    /// Whether somebody else's object has a name that the job needs.
+    fn is_obstacle(&self) -> bool {
+        matches!(self, Self::Foreign { .. } | Self::Credential(crate::credential::Error::Foreign { .. }))
+    }
+
     /// Whether trying again soon is all there is to it.
     fn is_conflict(&self) -> bool {
         let code = match self {
@@ -169,7 +174,7 @@ pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Act
                 let news = vec![News::new(Happened::ReconcileFailed, chain(error))];
                 let memory = context.memory(&uid);
                 let mut memory = memory.lock().await;
-                if matches!(error, Error::Foreign { .. }) {
+                if error.is_obstacle() {
                     obstructed(&context, &job, &mut memory, chain(error)).await;
                 }
                 tell(&context, &job, &mut memory, news).await;

@@ -170,7 +170,7 @@ async fn an_operator_that_has_not_read_everything_ends_when_it_is_told_to() -> R
 }
 
 #[tokio::test]
-async fn what_a_job_has_goes_with_it_and_what_has_its_names_already_stays_as_it_is() -> Result<()> {
+async fn what_a_job_has_goes_with_it() -> Result<()> {
     let place = Place::new("deleted").await?;
     place.server.controllers().await?;
     let operator = place.operator().await?;
@@ -180,26 +180,35 @@ async fn what_a_job_has_goes_with_it_and_what_has_its_names_already_stays_as_it_
     place.jobs.delete("orders", &DeleteParams::default()).await?;
     let none = async || Ok(place.objects(&job).await?.is_empty().then_some(()));
     until("the end of all objects", LIMIT, none).await?;
+    operator.stop().await
+}
 
-    // Somebody else's service is in the way of the next job of that name.
-    let create = ["-n", &place.namespace, "create", "service", "clusterip", "orders-coordinator", "--tcp=80"];
-    place.server.kubectl(&create)?.success()?;
+#[tokio::test]
+async fn what_has_a_name_that_a_job_needs_is_told_and_left_as_it_is() -> Result<()> {
+    let place = Place::new("obstacle").await?;
+    place.server.controllers().await?;
+    let operator = place.operator().await?;
+    let kubectl = |args: &[&str]| place.server.kubectl(&[&["-n", &place.namespace], args].concat())?.success();
+    kubectl(&["create", "service", "clusterip", "orders-coordinator", "--tcp=80"])?;
+    kubectl(&["create", "secret", "generic", "orders-tls", "--from-literal=mine=1"])?;
     let job = place.apply(json!({})).await?;
     let events = Api::<Event>::namespaced(place.client.clone(), &place.namespace);
-    let told = async || {
-        let all = events.list(&ListParams::default()).await?.into_iter();
-        let mut notes =
-            all.filter(|event| event.reason.as_deref() == Some("ReconcileFailed")).filter_map(|event| event.note);
-        Ok(notes.find(|note| note.contains("the Service orders-coordinator belongs to something else")))
-    };
-    until("an event", LIMIT, told).await?;
-    let says =
-        |job: &StreamJob| condition(job, ConditionType::Ready).2.contains("the Service orders-coordinator belongs to");
-    let obstructed = until("a condition", LIMIT, async || Ok(Some(place.jobs.get("orders").await?).filter(says)));
-    ensure!(is(&obstructed.await?, ConditionType::Ready, "False", "Deploying"));
-    ensure!(!place.objects(&job).await?.keys().any(|name| name.starts_with("Service/orders-coordinator")));
-    // Once it is gone, the job gets its own without being touched.
-    place.server.kubectl(&["-n", &place.namespace, "delete", "service", "orders-coordinator"])?.success()?;
+    for (kind, name) in [("Secret", "orders-tls"), ("Service", "orders-coordinator")] {
+        let words = format!("the {kind} {name} belongs to something else");
+        let told = async || {
+            let all = events.list(&ListParams::default()).await?.into_iter();
+            let mut notes =
+                all.filter(|event| event.reason.as_deref() == Some("ReconcileFailed")).filter_map(|event| event.note);
+            Ok(notes.find(|note| note.contains(&words)))
+        };
+        until("an event", LIMIT, told).await?;
+        let says = |job: &StreamJob| condition(job, ConditionType::Ready).2.contains(&words);
+        let obstructed = until("a condition", LIMIT, async || Ok(Some(place.jobs.get("orders").await?).filter(says)));
+        ensure!(is(&obstructed.await?, ConditionType::Ready, "False", "Deploying"));
+        ensure!(!place.objects(&job).await?.keys().any(|object| object.starts_with(&format!("{kind}/{name}"))));
+        // Once it is gone, the job gets its own without being touched.
+        kubectl(&["delete", &kind.to_lowercase(), name])?;
+    }
     place.dealt(&job).await?;
     ensure!(place.objects(&job).await?.len() == 10, "{:?}", place.objects(&job).await?.keys());
     operator.stop().await
