@@ -32,6 +32,11 @@ impl<K: Eq + Hash> Failures<K> {
         delay(*count)
     }
 
+    /// Failures in a row so far.
+    pub fn count(&self, key: &K) -> u32 {
+        self.0.get(key).copied().unwrap_or_default()
+    }
+
     /// It succeeded, or is gone.
     pub fn forget(&mut self, key: &K) {
         self.0.remove(key);
@@ -62,6 +67,7 @@ mod tests {
         let mut failures = Failures::default();
         let delays: Vec<u64> = (0..11).map(|_| failures.failed("a").as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!((failures.count(&"a"), failures.count(&"b")), (11, 0));
         assert_eq!(failures.failed("b").as_secs(), 1, "each object has its own");
         failures.forget(&"a");
         assert_eq!((failures.failed("a").as_secs(), failures.len()), (1, 2));

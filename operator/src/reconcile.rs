@@ -1,6 +1,6 @@
 //! One turn of one job: observe -> admit -> decide -> build -> apply -> report. Every turn looks at everything and assumes that
 //! the one before may have ended anywhere.
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
@@ -12,7 +12,9 @@ use serde_json::json;
 
 use crate::clock::now_ms;
 use crate::context::{Context, Memory};
+use crate::credential;
 use crate::deletion;
+use crate::diagnose;
 use crate::event::{Happened, News};
 use crate::metrics::Outcome;
 use crate::name::STATUS_MANAGER;
@@ -42,6 +44,8 @@ const MISSING: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// A turn that takes longer is given up, wherever it is: an API server that does not answer must not hold a job for ever.
 const TURN: Duration = Duration::from_secs(60);
+/// Failures in a row before one that may pass is said in the status.
+const FAILURES: u32 = 3;
 /// The same news are told once in this time.
 const NEWS_MS: i64 = 300_000;
 
@@ -61,7 +65,7 @@ pub enum Error {
     Client(#[source] crate::client::Error),
     /// The job's credentials.
     #[error(transparent)]
-    Credential(#[from] crate::credential::Error),
+    Credential(#[from] credential::Error),
     /// Building objects.
     #[error(transparent)]
     Build(#[from] build::Error),
@@ -135,9 +139,23 @@ impl Error {
         }
     }
 
-    /// Whether somebody else's object has a name that the job needs.
-    fn is_obstacle(&self) -> bool {
-        matches!(self, Self::Foreign { .. } | Self::Credential(crate::credential::Error::Foreign { .. }))
+    /// What somebody has to clear away before a turn can succeed: an object that has a name the job needs, or what the API server
+    /// refuses a write for. One that fails at something may do better the next time: that is said after some `failures` in a row.
+    fn obstacle(&self, failures: u32) -> Option<Reason> {
+        let source = match self {
+            Self::Foreign { .. } | Self::Credential(credential::Error::Foreign { .. }) => {
+                return Some(Reason::Deploying);
+            }
+            Self::Apply { source, .. } | Self::Credential(credential::Error::Api { source, .. }) => source,
+            _ => return None,
+        };
+        let kube::Error::Api(status) = source else { return None };
+        let stands = match status.code {
+            409 => false,
+            429 | 500.. => failures >= FAILURES,
+            _ => true,
+        };
+        stands.then(|| diagnose::refusal(&status.message).reason)
     }
 
     /// Whether trying again soon is all there is to it.
@@ -165,17 +183,18 @@ pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Act
     match &result {
         Ok((outcome, _)) => {
             context.metrics.reconciled(*outcome, took);
-            context.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(&uid);
+            context.failures.lock().unwrap_or_else(PoisonError::into_inner).forget(&uid);
         }
         Err(error) => {
             context.metrics.reconciled(Outcome::Failed, took);
             context.metrics.step_failed(error.step());
             if !error.is_conflict() {
+                let failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner).count(&uid);
                 let news = vec![News::new(Happened::ReconcileFailed, chain(error))];
                 let memory = context.memory(&uid);
                 let mut memory = memory.lock().await;
-                if error.is_obstacle() {
-                    obstructed(&context, &job, &mut memory, chain(error)).await;
+                if let Some(reason) = error.obstacle(failures) {
+                    obstructed(&context, &job, &mut memory, (reason, chain(error))).await;
                 }
                 tell(&context, &job, &mut memory, news).await;
             }
@@ -187,7 +206,7 @@ pub async fn reconcile(job: Arc<StreamJob>, context: Arc<Context>) -> Result<Act
 /// When a job whose turn failed is tried again.
 pub fn retry(job: Arc<StreamJob>, error: &Error, context: Arc<Context>) -> Action {
     let uid = job.uid().unwrap_or_default();
-    let mut failures = context.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
     let delay = if error.is_conflict() { BUSY } else { failures.failed(uid) };
     Action::requeue(delay)
 }
@@ -236,10 +255,10 @@ async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Actio
 }
 
 /// Says in the status what is in the way. If that fails, the next turn says it.
-async fn obstructed(context: &Context, job: &StreamJob, memory: &mut Memory, message: String) {
+async fn obstructed(context: &Context, job: &StreamJob, memory: &mut Memory, what: (Reason, String)) {
     let (before, now_ms) = (known_status(job, memory), now_ms());
     let about = (job.metadata.generation, context.settings.installation.as_str());
-    let status = report::obstacle(&before, about, message, now_ms);
+    let status = report::obstacle(&before, about, what, now_ms);
     if let Err(error) = write_status(context, job, memory, &before, status, now_ms).await {
         tracing::warn!(%error, "cannot say what is in the way");
     }

@@ -71,7 +71,7 @@ start_api_server() { # ADDRESS [FLAG...]
     --listen-peer-urls "http://$address:2380" --initial-advertise-peer-urls "http://$address:2380" \
     --initial-cluster "default=http://$address:2380"
   launch apiserver "$bin/kube-apiserver" --etcd-servers "http://$address:2379" \
-    --bind-address "$address" --secure-port 6443 --service-cluster-ip-range "$services.0/24" \
+    --bind-address "$address" --secure-port 6443 --service-cluster-ip-range "$service_range" \
     --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/accounts.pub" \
     --service-account-signing-key-file "$pki/accounts.key" --token-auth-file "$pki/tokens.csv" \

@@ -6,6 +6,7 @@ case $STATE in
   *-test) prefix=mt net=172.30.8 pods=10.245 services=10.97.0 ;;
   *) prefix=ms net=172.30.7 pods=10.244 services=10.96.0 ;;
 esac
+service_range=${services%.*}.0.0/16 # a thousand jobs need an address each
 bridge=${prefix}bridge
 # The kubelet sets the first four for the whole machine, and two containerds watch more files than one user may by default.
 settings="vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops fs.inotify.max_user_instances"
@@ -20,7 +21,7 @@ make_network() {
   sysctl $settings >"$STATE/settings"
   # What is meant for the cluster must never leave the machine by its default route, also not after the cluster's end, when a
   # client may still run: these routes stay.
-  for range in "$pods.0.0/16" "$services.0/24" "$net.0/24"; do ip route replace unreachable "$range" metric 4000; done
+  for range in "$pods.0.0/16" "$service_range" "$net.0/24"; do ip route replace unreachable "$range" metric 4000; done
   ip link add "$bridge" type bridge
   ip addr add "$net.1/24" dev "$bridge"
   ip link set "$bridge" up
@@ -43,7 +44,7 @@ start_node() { # NUMBER
   ip -n "$name" link set lo up
   ip -n "$name" link set eth0 up
   ip -n "$name" addr add "$net.1$number/24" dev eth0
-  ip -n "$name" route add "$services.0/24" dev eth0 # a route before kube-proxy rewrites the address; there is no other way out
+  ip -n "$name" route add "$service_range" dev eth0 # a route before kube-proxy rewrites the address; there is no other way out
   ip route replace "$pods.$number.0/24" via "$net.1$number"
   for other in $nodes; do
     [ "$other" = "$number" ] || ip -n "$name" route add "$pods.$other.0/24" via "$net.1$other"

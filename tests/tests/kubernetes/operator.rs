@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use millstream_api::crd::{ConditionType, StreamJob, find};
@@ -94,6 +94,17 @@ impl Place {
     }
 
     /// Waits until the status is about this job as it was applied and `holds`.
+    /// Lets the namespace have none of these, as long as the quota is there.
+    async fn forbid(&self, what: &str) -> Result<Api<ResourceQuota>> {
+        let quotas = Api::<ResourceQuota>::namespaced(self.client.clone(), &self.namespace);
+        let none = json!({what: "0"});
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+                           "spec": {"hard": none}, "status": {"hard": none, "used": none}});
+        quotas.create(&PostParams::default(), &serde_json::from_value(quota.clone())?).await?;
+        quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(quota)).await?;
+        Ok(quotas)
+    }
+
     async fn status(&self, job: &StreamJob, what: &str, holds: impl Fn(&StreamJob) -> bool) -> Result<StreamJob> {
         let mut last = None;
         let seen = until(what, LIMIT, async || {

@@ -7,7 +7,7 @@ use super::second;
 pub fn obstacle(
     before: &StreamJobStatus,
     (generation, installation): (Option<i64>, &str),
-    message: String,
+    (reason, message): (Reason, String),
     now_ms: i64,
 ) -> StreamJobStatus {
     let kind = ConditionType::Ready;
@@ -19,7 +19,7 @@ pub fn obstacle(
     // What it is on its way to stays: the next turns go by it.
     let underway = [Reason::Redeploying, Reason::Recovering];
     let underway = underway.into_iter().find(|reason| ready.is_some_and(|ready| ready.reason == reason.as_str()));
-    let reason = if runs { Reason::Degraded } else { underway.unwrap_or(Reason::Deploying) };
+    let reason = if runs { Reason::Degraded } else { underway.unwrap_or(reason) };
     let observation = Observation { kind, holds: Some(runs), reason, message };
     let condition = observation.condition(generation, &before.conditions, &second(now_ms));
     let mut status = StreamJobStatus { operator: Some(installation.to_owned()), ..before.clone() };
@@ -41,8 +41,10 @@ mod tests {
 
     #[test]
     fn what_is_in_the_way_is_said_and_pods_that_run_go_on() {
-        let tell =
-            |before: &StreamJobStatus, message: &str| obstacle(before, (Some(1), "m/m"), message.to_owned(), 5_000);
+        let say = |before: &StreamJobStatus, reason: Reason, message: &str| {
+            obstacle(before, (Some(1), "m/m"), (reason, message.to_owned()), 5_000)
+        };
+        let tell = |before: &StreamJobStatus, message: &str| say(before, Reason::Deploying, message);
         let first = tell(&StreamJobStatus::default(), "a Service");
         assert_eq!((ready(&first), first.operator.as_deref()), (("False", "Deploying", "a Service"), Some("m/m")));
         assert_eq!(tell(&first, "a Service"), first, "it is written once");
@@ -50,6 +52,8 @@ mod tests {
         runs.conditions[0].status = "True".into();
         assert_eq!(ready(&tell(&runs, "a Service")), ("True", "Degraded", "a Service"));
         assert_eq!(runs.conditions.len(), 1);
+        let quota = say(&StreamJobStatus::default(), Reason::QuotaExceeded, "exceeded quota");
+        assert_eq!(ready(&quota), ("False", "QuotaExceeded", "exceeded quota"));
         let mut redeploys = tell(&first, "the pods of the old revision go");
         redeploys.conditions[0].reason = "Redeploying".into();
         assert_eq!(ready(&tell(&redeploys, "a Service")), ("False", "Redeploying", "a Service"));

@@ -193,7 +193,7 @@ async fn what_has_a_name_that_a_job_needs_is_told_and_left_as_it_is() -> Result<
     kubectl(&["create", "secret", "generic", "orders-tls", "--from-literal=mine=1"])?;
     let job = place.apply(json!({})).await?;
     let events = Api::<Event>::namespaced(place.client.clone(), &place.namespace);
-    for (kind, name) in [("Secret", "orders-tls"), ("Service", "orders-coordinator")] {
+    for (kind, name) in [("Service", "orders-coordinator"), ("Secret", "orders-tls")] {
         let words = format!("the {kind} {name} belongs to something else");
         let told = async || {
             let all = events.list(&ListParams::default()).await?.into_iter();

@@ -1,26 +1,39 @@
-//! Pods that a quota refuses, of a job that has just begun.
-use anyhow::Result;
+//! What a quota refuses of a job that has just begun.
+use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use millstream_api::crd::{ConditionType, StreamJob};
 use millstream_tests::process::until;
 use serde_json::json;
 
-use super::{LIMIT, Place, is};
+use super::{LIMIT, Place, condition, is};
 
 const TOUCHED: &str = "millstream.dev/asked-again";
+
+#[tokio::test]
+async fn a_job_whose_objects_are_refused_says_which_and_why() -> Result<()> {
+    let place = Place::new("objects").await?;
+    place.server.controllers().await?;
+    let quotas = place.forbid("services").await?;
+    let operator = place.operator().await?;
+    let job = place.apply(json!({})).await?;
+    let is_refused = |job: &StreamJob| is(job, ConditionType::Ready, "False", "QuotaExceeded");
+    let seen = until("what is refused", LIMIT, async || Ok(Some(place.jobs.get("orders").await?).filter(is_refused)));
+    let seen = seen.await?;
+    let words = condition(&seen, ConditionType::Ready).2;
+    ensure!(words.contains("cannot apply the Service orders") && words.contains("exceeded quota: none"), "{words}");
+    quotas.delete("none", &DeleteParams::default()).await?;
+    place.dealt(&job).await?;
+    operator.stop().await
+}
 
 #[tokio::test]
 async fn pods_that_are_refused_are_asked_for_again_every_half_minute() -> Result<()> {
     let place = Place::new("refused").await?;
     place.server.controllers().await?;
-    let quotas = Api::<ResourceQuota>::namespaced(place.client.clone(), &place.namespace);
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
-                       "spec": {"hard": {"pods": "0"}}, "status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}});
-    quotas.create(&PostParams::default(), &serde_json::from_value(quota.clone())?).await?;
-    quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(quota)).await?;
+    let quotas = place.forbid("pods").await?;
     let operator = place.operator().await?;
     let job = place.apply(json!({})).await?;
     let is_refused = |job: &StreamJob| is(job, ConditionType::Ready, "False", "QuotaExceeded");

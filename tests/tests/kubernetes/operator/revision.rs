@@ -1,8 +1,7 @@
 //! A change of spec: checked by a pod before anything of the old revision is touched.
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
 use millstream_api::crd::{ConditionType, StreamJob};
 use millstream_tests::operator::check::{ended, play, pods};
 use millstream_tests::process::until;
@@ -96,11 +95,7 @@ async fn a_check_that_is_refused_says_why_and_is_tried_again() -> Result<()> {
     let place = Place::new("quota").await?;
     let operator = place.operator().await?;
     let first = place.dealt(&place.apply(json!({})).await?).await?;
-    let quotas = Api::<ResourceQuota>::namespaced(place.client.clone(), &place.namespace);
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
-                       "spec": {"hard": {"pods": "0"}}, "status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}});
-    quotas.create(&PostParams::default(), &serde_json::from_value(quota.clone())?).await?;
-    quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(quota)).await?;
+    let quotas = place.forbid("pods").await?;
     let job = place.apply(json!({"image": "r/m:2"})).await?;
     let refused = accepted(&place, &job, "Unknown", "QuotaExceeded").await?;
     ensure!(told(&refused) == told(&first));
