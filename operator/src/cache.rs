@@ -26,7 +26,7 @@ mod index;
 mod pack;
 
 use index::{Index, Indexed};
-use pack::{pack, pack_revision, prune, prune_data, prune_pod, unpack, unpack_revision};
+use pack::{Packed, prune, prune_pod};
 
 /// Objects a page of a list has: a thousand jobs are read without one answer of megabytes.
 const PAGE: u32 = 250;
@@ -83,8 +83,8 @@ pub struct Cache {
     /// Snapshots.
     pub snapshots: Store<StreamJobSnapshot>,
     pods: Indexed<Pod>,
-    revisions: Indexed<ControllerRevision>,
-    objects: BTreeMap<Kind, Indexed<DynamicObject>>,
+    revisions: Indexed<Packed>,
+    objects: BTreeMap<Kind, Indexed<Packed>>,
 }
 
 impl Debug for Cache {
@@ -112,10 +112,13 @@ impl Cache {
         };
         let (snapshots, of_snapshots) = snapshots(typed(client, namespace), &mut triggers);
         let pods = reflect::<Pod>(typed(client, namespace), (), prune_pod, &mut triggers);
-        let revisions = reflect::<ControllerRevision>(typed(client, namespace), (), pack_revision, &mut triggers);
+        let packed = |resource: ApiResource, light: fn(&mut Packed), triggers: &mut Triggers| {
+            reflect(dynamic(client, namespace, &resource), resource, light, triggers)
+        };
+        let revisions = packed(ApiResource::erase::<ControllerRevision>(&()), |_| {}, &mut triggers);
         let objects = Kind::ALL.map(|kind| {
-            let light = if kind == Kind::ConfigMap { prune_data } else { pack };
-            (kind, reflect(dynamic(client, namespace, kind), kind.resource(), light, &mut triggers))
+            let light = if kind == Kind::ConfigMap { Packed::forget_rest } else { |_: &mut Packed| {} };
+            (kind, packed(kind.resource(), light, &mut triggers))
         });
         (Self { jobs, snapshots, pods, revisions, objects: objects.into() }, triggers, of_snapshots)
     }
@@ -134,13 +137,13 @@ impl Cache {
 
     /// An object of the job by its name.
     pub fn object(&self, job: &Identity, kind: Kind, name: &str) -> Option<Arc<DynamicObject>> {
-        self.objects.get(&kind)?.get(&job.namespace, name).map(|packed| unpack(&packed))
+        self.objects.get(&kind)?.get(&job.namespace, name).map(|packed| Arc::new(packed.unpack()))
     }
 
     /// All objects of a kind that the job has.
     pub fn objects(&self, job: &Identity, kind: Kind) -> Vec<Arc<DynamicObject>> {
         let packed = self.objects.get(&kind).map(|objects| objects.of(job)).unwrap_or_default();
-        packed.iter().map(|packed| unpack(packed)).collect()
+        packed.iter().map(|packed| Arc::new(packed.unpack())).collect()
     }
 
     /// A job by its name.
@@ -172,10 +175,10 @@ impl Cache {
     }
 
     /// Its revisions. Those of another job that had the name before are not among them.
-    pub fn revisions(&self, job: &Identity) -> Vec<Arc<ControllerRevision>> {
+    pub fn revisions(&self, job: &Identity) -> Vec<ControllerRevision> {
         let mut revisions = self.revisions.of(job);
         revisions.retain(|object| object.owner_references().iter().any(|owner| owner.uid == job.uid));
-        revisions.iter().map(|packed| unpack_revision(packed)).collect()
+        revisions.iter().map(|packed| packed.revision()).collect()
     }
 }
 
@@ -189,10 +192,10 @@ where
     }
 }
 
-fn dynamic(client: &Client, namespace: Option<&str>, kind: Kind) -> Api<DynamicObject> {
+fn dynamic(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> Api<Packed> {
     match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
-        None => Api::all_with(client.clone(), &kind.resource()),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
     }
 }
 

@@ -12,6 +12,8 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod trust;
+
 /// Name of the file in a working directory that says where the job's API is.
 pub const API_FILE: &str = "api.json";
 /// Limit for establishing a connection.
@@ -102,7 +104,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// No HTTP client on this machine, or an authority that is none.
+    /// The authority of a job is none.
+    #[error("the job's authority is no certificate: {reason}")]
+    Authority {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No HTTP client on this machine.
     #[error("cannot set up an HTTP client")]
     Setup(#[source] reqwest::Error),
 }
@@ -135,10 +143,9 @@ impl Client {
 
     /// The API of a job in a cluster: TLS that trusts the job's own authority alone, at a known address.
     pub fn secure(secure: &Secure) -> Result<Self, Error> {
-        let authority = reqwest::Certificate::from_pem_bundle(secure.authority.as_bytes()).map_err(Error::Setup)?;
         let builder = builder()
             .https_only(true)
-            .tls_certs_only(authority)
+            .tls_backend_preconfigured(trust::only(&secure.authority)?)
             .resolve(&secure.host, secure.address)
             // One connection a job is enough for one that is asked in turn.
             .pool_max_idle_per_host(1);
@@ -257,7 +264,7 @@ impl Client {
         let outdated = match error {
             Error::Unreachable { .. } | Error::Answer { .. } => true,
             Error::Refused { status, .. } => *status == StatusCode::UNAUTHORIZED.as_u16(),
-            Error::NoJob { .. } | Error::Setup(_) => false,
+            Error::NoJob { .. } | Error::Authority { .. } | Error::Setup(_) => false,
         };
         let now = outdated.then(|| self.read().ok()).flatten().filter(|now| now != tried)?;
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());

@@ -1,6 +1,7 @@
 //! Revisions: what a job's pods are made from, kept as ControllerRevisions so that nothing restarts by accident. Whether a spec
 //! needs another revision is judged by what the user wrote, never by what this operator would render today. Pure.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
@@ -64,7 +65,7 @@ impl Inputs {
 
     /// Whether `stored`, maybe by an operator with other fields in its types, is the same.
     fn are(&self, stored: &Value) -> bool {
-        match serde_json::from_value::<Self>(stored.clone()) {
+        match Self::deserialize(stored) {
             Ok(stored) => *self == stored,
             // A newer operator knew fields that this one does not: those it knows decide.
             Err(_) => serde_json::to_value(self).is_ok_and(|inputs| difference(&inputs, stored).is_none()),
@@ -111,7 +112,7 @@ pub struct Revision {
     /// It has not been healthy yet.
     pub trial: Option<Trial>,
     /// What it consists of. Never changes.
-    pub data: Data,
+    pub data: Arc<Data>,
 }
 
 /// What a revision consists of. No secret value is in it.
@@ -197,13 +198,13 @@ pub fn make(make: Make<'_>, inputs: &Inputs, revisions: &[Revision]) -> Result<R
         coordinator: serde_json::to_value(deployment::coordinator(source).map_err(Error::Template)?).map_err(write)?,
         workers: serde_json::to_value(stateful_set::workers(source).map_err(Error::Template)?).map_err(write)?,
     };
-    Ok(Revision { name, number: next_number(revisions), verdict: None, trial: None, data })
+    Ok(Revision { name, number: next_number(revisions), verdict: None, trial: None, data: Arc::new(data) })
 }
 
 impl Revision {
     /// As an object.
     pub fn object(&self, job: &Identity) -> Result<ControllerRevision, Error> {
-        let data = serde_json::to_value(&self.data).map_err(|error| Error::Write(error.to_string()))?;
+        let data = serde_json::to_value(self.data.as_ref()).map_err(|error| Error::Write(error.to_string()))?;
         let mut object =
             ControllerRevision { revision: self.number, data: Some(RawExtension(data)), ..Default::default() };
         object.metadata.name = Some(job.revision(&self.name));
@@ -220,9 +221,9 @@ impl Revision {
     }
 
     /// From an object; `None` if it is none of ours or was damaged.
-    pub fn read(object: &ControllerRevision) -> Option<Self> {
+    pub fn read(object: ControllerRevision) -> Option<Self> {
         let name = object.metadata.labels.as_ref()?.get(REVISION_LABEL)?.clone();
-        let data = serde_json::from_value(object.data.as_ref()?.0.clone()).ok()?;
+        let data = Arc::new(serde_json::from_value(object.data?.0).ok()?);
         let said = |key: &str| object.metadata.annotations.as_ref().and_then(|all| all.get(key));
         let verdict = said(VERDICT).and_then(|text| serde_json::from_str(text).ok());
         let trial = said(TRIAL).and_then(|text| serde_json::from_str(text).ok());

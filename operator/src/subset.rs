@@ -11,50 +11,55 @@ const LIST_KEYS: &[&str] = &["name", "mountPath", "topologyKey", "key", "uid"];
 
 /// The first difference: a path such as `spec.template.spec.containers[0].image`; `None` if all that is wanted is there.
 pub fn difference(wanted: &Value, live: &Value) -> Option<String> {
-    compare(wanted, live, "", false)
+    compare(wanted, live, false)
 }
 
-fn compare(wanted: &Value, live: &Value, path: &str, is_quantity: bool) -> Option<String> {
+/// The path is made on the way back: mostly there is no difference.
+fn compare(wanted: &Value, live: &Value, is_quantity: bool) -> Option<String> {
     match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => object(wanted, live, path, is_quantity),
-        (Value::Array(wanted), Value::Array(live)) => list(wanted, live, path),
+        (Value::Object(wanted), Value::Object(live)) => object(wanted, live, is_quantity),
+        (Value::Array(wanted), Value::Array(live)) => list(wanted, live),
         // A field that is null is one that is not wanted.
         (Value::Null, _) => None,
         _ if wanted == live => None,
         (Value::Number(wanted), Value::Number(live)) if wanted.as_f64() == live.as_f64() => None,
         _ if is_quantity && same_quantity(wanted, live) => None,
-        _ => Some(path.to_owned()),
+        _ => Some(String::new()),
     }
 }
 
-fn object(wanted: &Map<String, Value>, live: &Map<String, Value>, path: &str, is_quantity: bool) -> Option<String> {
-    wanted.iter().find_map(|(name, value)| {
-        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        match live.get(name) {
-            Some(found) => compare(value, found, &at, is_quantity || QUANTITIES.contains(&name.as_str())),
-            None if is_empty(value) => None,
-            None => Some(at),
+fn object(wanted: &Map<String, Value>, live: &Map<String, Value>, is_quantity: bool) -> Option<String> {
+    wanted.iter().find_map(|(name, value)| match live.get(name) {
+        Some(found) => {
+            let inner = compare(value, found, is_quantity || QUANTITIES.contains(&name.as_str()))?;
+            Some(join(name, &inner))
         }
+        None if is_empty(value) => None,
+        None => Some(name.clone()),
     })
 }
 
 /// Lists whose elements have a key may have more elements, put there by others; all other lists are equal or different.
-fn list(wanted: &[Value], live: &[Value], path: &str) -> Option<String> {
+fn list(wanted: &[Value], live: &[Value]) -> Option<String> {
     let is_keyed = |key: &&&str| wanted.iter().chain(live).all(|element| element.get(**key).is_some());
     let Some(key) = LIST_KEYS.iter().find(is_keyed).filter(|_| !wanted.is_empty()) else {
         if wanted.len() != live.len() {
-            return Some(path.to_owned());
+            return Some(String::new());
         }
-        let pairs = wanted.iter().zip(live).enumerate();
-        return pairs
-            .into_iter()
-            .find_map(|(at, (wanted, live))| compare(wanted, live, &format!("{path}[{at}]"), false));
+        let mut pairs = wanted.iter().zip(live).enumerate();
+        return pairs.find_map(|(at, (wanted, live))| Some(join(&format!("[{at}]"), &compare(wanted, live, false)?)));
     };
     wanted.iter().enumerate().find_map(|(at, wanted)| {
-        let at = format!("{path}[{at}]");
         let found = live.iter().find(|live| live.get(*key) == wanted.get(*key));
-        found.map_or(Some(at.clone()), |live| compare(wanted, live, &at, false))
+        let inner = found.map_or(Some(String::new()), |live| compare(wanted, live, false))?;
+        Some(join(&format!("[{at}]"), &inner))
     })
+}
+
+/// A path with what is before it.
+fn join(outer: &str, inner: &str) -> String {
+    let dot = if inner.is_empty() || inner.starts_with('[') { "" } else { "." };
+    format!("{outer}{dot}{inner}")
 }
 
 /// The server leaves out what is empty.

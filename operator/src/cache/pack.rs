@@ -1,22 +1,21 @@
-//! What is kept of an object: read once by each turn, it lies there as text, which takes a tenth of the memory that its values take
-//! one by one.
-use std::sync::Arc;
+//! What is kept of an object. Read once by each turn, it lies there as compressed text, which takes a thirtieth of the memory that its
+//! values take one by one.
+use std::borrow::Cow;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::Resource;
-use kube::api::DynamicObject;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::DynamicResourceScope;
+use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Half of what an object weighs, and nothing anyone here reads.
 pub fn prune<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
-}
-
-/// Job files never change: that they are there is all that counts.
-pub fn prune_data(map: &mut DynamicObject) {
-    prune(map);
-    map.data = Value::Null;
 }
 
 /// Of a pod counts what became of it, and where it is. What it was made from is in its revision.
@@ -31,39 +30,81 @@ pub fn prune_pod(pod: &mut Pod) {
     }
 }
 
-/// Everything but the metadata becomes text.
-pub fn pack(object: &mut DynamicObject) {
-    prune(object);
-    object.data = Value::String(object.data.to_string());
+/// An object of any kind: its metadata, and the rest as compressed text. It is so from the moment it is read.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    metadata: ObjectMeta,
+    rest: Box<[u8]>,
 }
 
-/// The object as it was.
-pub fn unpack(packed: &DynamicObject) -> Arc<DynamicObject> {
-    let mut object = packed.clone();
-    object.data = value(&packed.data);
-    Arc::new(object)
-}
+impl Packed {
+    fn new(object: DynamicObject) -> Self {
+        let rest = compress_prepend_size(object.data.to_string().as_bytes()).into();
+        let mut packed = Self { metadata: object.metadata, rest };
+        prune(&mut packed);
+        packed
+    }
 
-/// What the revision was made from becomes text.
-pub fn pack_revision(revision: &mut ControllerRevision) {
-    prune(revision);
-    if let Some(data) = &mut revision.data {
-        data.0 = Value::String(data.0.to_string());
+    /// Job files never change: that they are there is all that counts.
+    pub fn forget_rest(&mut self) {
+        self.rest = Box::default();
+    }
+
+    /// The object as it was, without its kind.
+    pub fn unpack(&self) -> DynamicObject {
+        DynamicObject { types: None, metadata: self.metadata.clone(), data: self.rest() }
+    }
+
+    /// The revision it was.
+    pub fn revision(&self) -> ControllerRevision {
+        let mut rest = self.rest();
+        ControllerRevision {
+            metadata: self.metadata.clone(),
+            revision: rest["revision"].as_i64().unwrap_or_default(),
+            data: rest.get_mut("data").map(|data| RawExtension(data.take())),
+        }
+    }
+
+    /// It was written here, so it can be read.
+    fn rest(&self) -> Value {
+        let text = decompress_size_prepended(&self.rest).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 }
 
-/// The revision as it was.
-pub fn unpack_revision(packed: &ControllerRevision) -> Arc<ControllerRevision> {
-    let mut revision = packed.clone();
-    if let Some(data) = &mut revision.data {
-        data.0 = value(&data.0);
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DynamicObject::deserialize(deserializer).map(Self::new)
     }
-    Arc::new(revision)
 }
 
-/// What the text says. It was written here, so it can be read.
-fn value(text: &Value) -> Value {
-    text.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+impl Resource for Packed {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ApiResource) -> Cow<'_, str> {
+        DynamicObject::kind(kind)
+    }
+
+    fn group(kind: &ApiResource) -> Cow<'_, str> {
+        DynamicObject::group(kind)
+    }
+
+    fn version(kind: &ApiResource) -> Cow<'_, str> {
+        DynamicObject::version(kind)
+    }
+
+    fn plural(kind: &ApiResource) -> Cow<'_, str> {
+        DynamicObject::plural(kind)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 #[cfg(test)]
@@ -74,20 +115,17 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_unpacked_as_it_was() {
-        let spec = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
-                          "spec": {"replicas": 2, "text": "\"quoted\""}, "status": {"replicas": 1}});
-        let object: DynamicObject = serde_json::from_value(spec).unwrap();
-        let mut packed = object.clone();
-        pack(&mut packed);
-        assert!(packed.data.is_string());
-        assert_eq!(*unpack(&packed), object);
-        let revision =
-            json!({"metadata": {"name": "r"}, "revision": 3, "data": {"image": "i", "coordinator": {"spec": {}}}});
-        let revision: ControllerRevision = serde_json::from_value(revision).unwrap();
-        let mut packed = revision.clone();
-        pack_revision(&mut packed);
-        assert!(packed.data.as_ref().unwrap().0.is_string());
-        assert_eq!(*unpack_revision(&packed), revision);
+        let metadata = json!({"name": "d", "labels": {"a": "b"}, "managedFields": [{"manager": "m"}]});
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+                            "spec": {"replicas": 2, "text": "\"quoted\""}, "status": {"replicas": 1}});
+        let packed: Packed = serde_json::from_value(object.clone()).unwrap();
+        let unpacked = serde_json::to_value(packed.unpack()).unwrap();
+        assert_eq!(unpacked["spec"], object["spec"]);
+        assert_eq!(unpacked["status"], object["status"]);
+        assert_eq!(unpacked["metadata"], json!({"name": "d", "labels": {"a": "b"}}));
+        let revision = json!({"metadata": {"name": "r"}, "revision": 3, "data": {"image": "i", "coordinator": {}}});
+        let packed: Packed = serde_json::from_value(revision.clone()).unwrap();
+        assert_eq!(packed.revision(), serde_json::from_value(revision).unwrap());
     }
 
     #[test]

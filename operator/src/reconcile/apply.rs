@@ -17,6 +17,7 @@ use crate::context::{Context, Memory};
 use crate::credential::{self, Change};
 use crate::event::{Happened, News};
 use crate::name::{MANAGER, Role};
+use crate::revision::Revision;
 use crate::subset::difference;
 
 mod trial;
@@ -159,9 +160,11 @@ impl Hand<'_> {
     async fn workload(&mut self, workload: Sized) -> Result<(), Error> {
         let kind = kind(workload.role);
         let Sized { name, mut object, replicas, shrinks, role } = workload;
-        let live = self.context.cache.object(&self.observed.identity, kind, &name);
+        // What was decided holds for the object that was seen. One without our labels was not.
+        let of_role = self.observed.workloads.iter().filter(|seen| seen.role == role);
+        let seen = of_role.map(|seen| &seen.object).find(|seen| seen.name_any() == name).cloned();
+        let live = seen.or_else(|| self.context.cache.object(&self.observed.identity, kind, &name));
         if shrinks && let Some(live) = &live {
-            // What was decided holds for the object that was seen, and no other.
             object["metadata"]["uid"] = json!(live.uid());
             object["metadata"]["resourceVersion"] = json!(live.resource_version());
         }
@@ -201,8 +204,8 @@ impl Hand<'_> {
             // It cannot be changed, and the cache does not keep what is in it.
             return None;
         }
+        let now = serde_json::to_value(&live.metadata).unwrap_or_default();
         let metadata = ["labels", "annotations", "ownerReferences"].map(|field| {
-            let now = serde_json::to_value(&live.metadata).unwrap_or_default();
             difference(&wanted["metadata"][field], &now[field]).map(|path| format!("metadata.{field}.{path}"))
         });
         let fields =
@@ -236,12 +239,8 @@ impl Hand<'_> {
 
     async fn revision(&mut self, wanted: Value) -> Result<(), Error> {
         let name = wanted["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let known = self.observed.revisions.iter().find(|known| self.observed.identity.revision(&known.name) == name);
-        let is_new = known.is_none();
-        let same = known.and_then(|known| known.object(&self.observed.identity).ok());
-        if same.and_then(|same| serde_json::to_value(same).ok()).is_some_and(|same| same == wanted) {
-            return Ok(());
-        }
+        let is_it = |known: &Revision| self.observed.identity.revision(&known.name) == name;
+        let is_new = !self.observed.revisions.iter().any(is_it);
         self.may_act()?;
         self.patch(&ApiResource::erase::<ControllerRevision>(&()), &name, &wanted, !is_new).await?;
         if is_new {

@@ -78,7 +78,8 @@ pub fn build(observed: &Observed, decision: &Decision) -> Result<Desired, Error>
     if observed.job.spec.service_account_name.is_none() || uses_own_account(target, job) {
         desired.account = Some(value(&account::account(job))?);
     }
-    for revision in &decision.revisions {
+    // Each is written as it was read, so one that is as it was is there.
+    for revision in decision.revisions.iter().filter(|revision| !observed.revisions.contains(revision)) {
         desired.revisions.push(value(&revision.object(job)?)?);
     }
     if let Some(revision) = rehearse::new_revision(observed, decision) {

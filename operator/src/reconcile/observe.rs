@@ -143,7 +143,7 @@ pub async fn observe(context: &Context, job: &Arc<StreamJob>, memory: &mut Memor
     };
     let now_ms = now_ms();
     let sql = sql(context, job, &identity, memory, now_ms).await?;
-    let revisions = context.cache.revisions(&identity).iter().filter_map(|object| Revision::read(object)).collect();
+    let revisions = context.cache.revisions(&identity).into_iter().filter_map(Revision::read).collect();
     let workloads = workloads(context, &identity);
     let pods = context.cache.pods(&identity);
     let refusals = refusals(context, &identity, &workloads, memory, now_ms).await;

@@ -66,14 +66,14 @@ fn everything_else_does() {
 fn an_operator_with_other_defaults_finds_the_revision_of_the_old_one() {
     let old = revision(&spec(), "millstream:1", &[]);
     let object = old.object(&job()).unwrap();
-    let read = Revision::read(&object).unwrap();
+    let read = Revision::read(object).unwrap();
     assert_eq!(read, old, "what is stored is read back");
     let revisions = [read];
     assert_eq!(find(&revisions, &inputs(&spec()), 8), Some(&old));
     assert_ne!(revision(&spec(), "millstream:2", &[]).name, old.name, "though it would render another");
     // One that knows a field this one does not.
     let mut newer = old.clone();
-    newer.data.inputs["spec"]["fromTheFuture"] = json!(true);
+    Arc::make_mut(&mut newer.data).inputs["spec"]["fromTheFuture"] = json!(true);
     assert!(find(&[newer], &inputs(&spec()), 8).is_some());
 }
 
