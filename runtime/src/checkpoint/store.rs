@@ -3,6 +3,7 @@
 //! Objects appear whole or not at all. Local objects survive a kill of every process, since the kernel has them; a crash of
 //! the machine may lose the youngest, because nothing is forced to the disk.
 use std::io::{Read, Write};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -26,6 +27,15 @@ pub trait CheckpointStore: Send + Sync {
     fn put_file(&self, path: &str, from: &mut dyn Read) -> Result<(), Error>;
     /// Reads an object of any size into a writer; false if there is none.
     fn get_file(&self, path: &str, to: &mut dyn Write) -> Result<bool, Error>;
+    /// Makes `file`, which nobody will change any more, an object without copying it. False if that cannot be: the store is
+    /// not on the file's file system, or the object is there.
+    fn link_in(&self, _path: &str, _file: &Path) -> bool {
+        false
+    }
+    /// Gives an object, which nobody will change any more, a name outside the store: `to`. False if that cannot be.
+    fn link_out(&self, _path: &str, _to: &Path) -> bool {
+        false
+    }
     /// All objects below a folder, by path.
     fn list(&self, folder: &str) -> Result<Vec<Object>, Error>;
     /// Removes an object; fine if there is none.

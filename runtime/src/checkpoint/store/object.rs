@@ -1,6 +1,6 @@
 //! The production store, over the `object_store` crate: a local folder, or a bucket of an S3-compatible server.
 use std::io::{ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,12 +20,14 @@ const PART_BYTES: usize = 8 << 20;
 pub struct ObjectCheckpoints {
     inner: Arc<dyn ObjectStore>,
     runtime: Handle,
+    /// The same store, if its objects are files of this machine.
+    folder: Option<LocalFileSystem>,
 }
 
 impl ObjectCheckpoints {
     /// Any object store; its I/O runs on `runtime`.
     pub fn new(inner: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
-        Self { inner, runtime }
+        Self { inner, runtime, folder: None }
     }
 
     /// A local folder, made if it is not there.
@@ -37,8 +39,15 @@ impl ObjectCheckpoints {
             source,
         };
         std::fs::create_dir_all(root).map_err(|error| failed(error.into()))?;
-        let inner = LocalFileSystem::new_with_prefix(root).map_err(|error| failed(error.into()))?;
-        Ok(Self::new(Arc::new(inner.with_automatic_cleanup(true)), runtime))
+        let folder = LocalFileSystem::new_with_prefix(root).map_err(|error| failed(error.into()))?;
+        let folder = folder.with_automatic_cleanup(true);
+        Ok(Self { inner: Arc::new(folder.clone()), runtime, folder: Some(folder) })
+    }
+
+    /// The file that an object is.
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        let at = ObjectPath::parse(path).ok()?;
+        self.folder.as_ref()?.path_to_filesystem(&at).ok()
     }
 }
 
@@ -179,6 +188,16 @@ impl CheckpointStore for ObjectCheckpoints {
             to.write_all(&part).map_err(|error| Error::local("write the download of", path, error))?;
         }
         Ok(true)
+    }
+
+    fn link_in(&self, path: &str, file: &Path) -> bool {
+        let Some(object) = self.file(path) else { return false };
+        object.parent().is_some_and(|folder| std::fs::create_dir_all(folder).is_ok())
+            && std::fs::hard_link(file, object).is_ok()
+    }
+
+    fn link_out(&self, path: &str, to: &Path) -> bool {
+        self.file(path).is_some_and(|object| std::fs::hard_link(object, to).is_ok())
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Object>, Error> {

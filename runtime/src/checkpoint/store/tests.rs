@@ -1,3 +1,4 @@
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,6 +48,28 @@ fn memory_conforms() {
 fn a_local_folder_conforms() {
     let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
     check(&ObjectCheckpoints::local(&folder.path().join("new/folder"), runtime.handle().clone()).unwrap());
+}
+
+#[test]
+fn a_local_folder_links_instead_of_copying() {
+    let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let store = ObjectCheckpoints::local(&folder.path().join("store"), runtime.handle().clone()).unwrap();
+    let (file, copy) = (folder.path().join("000007.sst"), folder.path().join("again"));
+    std::fs::write(&file, b"table").unwrap();
+    assert!(store.link_in("job/files/7", &file));
+    assert_eq!(std::fs::metadata(&file).unwrap().nlink(), 2);
+    assert_eq!(store.list("job").unwrap(), [Object { path: "job/files/7".to_owned(), bytes: 5 }]);
+    // What is there already is not taken for it.
+    assert!(!store.link_in("job/files/7", &file));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(store.get("job/files/7").unwrap().as_deref(), Some(b"table".as_slice()));
+    assert!(store.link_out("job/files/7", &copy));
+    assert!(!store.link_out("job/files/8", &folder.path().join("none")));
+    // An object that is replaced is another file.
+    store.put("job/files/7", Bytes::from_static(b"other")).unwrap();
+    store.delete("job/files/7").unwrap();
+    assert_eq!(std::fs::read(&copy).unwrap(), b"table");
+    assert!(!MemoryCheckpoints::default().link_in("job/files/7", &copy));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt;
+
 use super::super::Error;
 use super::super::download::{Fetched, fetch, local_cut, prune_local};
 use super::super::store::{Failure, ObjectCheckpoints, Operation};
@@ -78,6 +80,14 @@ fn only_new_tables_are_uploaded_also_after_a_restore() {
     fetch(&store, &RealDisk, Some(&world.local()), (&third, id(3, 2)), &world.at("third")).unwrap();
     let mut opened = backend.open(&world.at("c"), &world.at("third")).unwrap();
     assert_eq!(opened.get(&key(2, "a")).unwrap(), Some(b"2".to_vec()));
+
+    // The store is on the disk of the worker: its tables are linked there, and what is not theirs any more is found out.
+    let path = &third.files[0].path;
+    let object = folder.path().join("cp").join(path);
+    assert!(std::fs::metadata(&object).unwrap().nlink() > 1);
+    let wrong = vec![0; usize::try_from(third.files[0].bytes).unwrap()];
+    store.put(path, wrong.into()).unwrap();
+    assert!(matches!(fetch(&store, &RealDisk, None, (&third, id(3, 2)), &world.at("bad")), Err(Error::Corrupt { .. })));
 }
 
 #[test]
