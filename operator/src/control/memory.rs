@@ -64,6 +64,8 @@ impl Memory {
         self.pending = None;
         self.rescaling = None;
         self.refused_at_ms = Some(now_ms);
+        // What others ask for meanwhile is not for this loop to undo.
+        self.probation.ended(now_ms, false);
     }
 
     /// Tasks of the stages that a decision waits to bring about.

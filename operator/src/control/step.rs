@@ -14,7 +14,7 @@ use crate::autoscale::window::Span;
 use crate::autoscale::{Policy, Sample, recommend};
 use crate::platform::Observed;
 
-/// How long a rescale may keep the loop from deciding anew.
+/// How long a rescale that the job does not show may keep the loop from deciding anew.
 const RESCALE_TIMEOUT_MS: i64 = 120_000;
 /// How long a task set must have run before workers it does not need are stopped.
 const SETTLED_MS: i64 = 3_000;
@@ -60,8 +60,11 @@ pub fn step(observed: &Observed, plan: &Plan, memory: &mut Memory, now_ms: i64) 
         return actions;
     }
     memory.scarce.look(plan.targets.as_ref(), now_ms);
+    // Much state takes its time: as long as the job says that it moves, nothing is decided.
+    let moves = observed.rescales.first().is_some_and(|rescale| !rescale.state.is_final());
     if memory.rescaling.is_some_and(|(generation, since_ms)| {
-        (job.generation > generation && job.state == JobState::Running) || now_ms - since_ms > RESCALE_TIMEOUT_MS
+        let is_over = !moves && now_ms - since_ms > RESCALE_TIMEOUT_MS;
+        (job.generation > generation && job.state == JobState::Running) || is_over
     }) {
         memory.rescaling = None;
     }
@@ -177,8 +180,9 @@ fn apply(observed: &Observed, job: &JobStatus, plan: &Plan, memory: &mut Memory,
     {
         return actions;
     }
-    // Before the first deployment there are no tasks to count.
-    let needed = hosted.filter(|hosted| *hosted > 0).map_or(plan.initial_workers(), |hosted| plan.workers(hosted));
+    // Before the first deployment there are no tasks to count: what is to be deployed is what the job had before it was stopped.
+    let to_deploy = || observed.stages.iter().map(|stage| stage.parallelism).max().unwrap_or(plan.initial_parallelism);
+    let needed = plan.workers(hosted.filter(|hosted| *hosted > 0).unwrap_or_else(to_deploy));
     if desired < needed {
         return vec![Action::EnsureWorkers(needed)];
     }

@@ -24,6 +24,7 @@ spec:
   stages: [{name: source, maxParallelism: 1}, {name: sink, maxParallelism: 1}]
 ";
 
+mod asked;
 mod crew;
 
 /// A job with one bottleneck stage of 25,000 rows a second and task, on a platform that does what it is told.
@@ -56,6 +57,7 @@ impl World {
             workers: Vec::new(),
             checkpoint: None,
             started_from: None,
+            checkpoints_kept: None,
             restored_epoch: None,
             late_rows: 0,
             bad_records: 0,
