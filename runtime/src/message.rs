@@ -1,6 +1,8 @@
 //! What coordinator and workers say to each other, one JSON object a frame on the control connection.
 //! Everything that acts on a task set carries its generation; a receiver ignores another generation's.
-use millstream_api::id::{Epoch, Generation, TableVersion, TaskId, Term};
+use std::collections::BTreeMap;
+
+use millstream_api::id::{Epoch, Generation, KeyGroup, TableVersion, TaskId, Term};
 use millstream_api::owner::OwnerTable;
 use millstream_api::wire::TaskCounters;
 use serde::{Deserialize, Serialize};
@@ -225,6 +227,8 @@ pub struct TaskReport {
     pub key_groups: u32,
     /// Bytes of keyed state.
     pub state_bytes: u64,
+    /// Bytes of the key groups that have been weighed.
+    pub group_bytes: BTreeMap<KeyGroup, u64>,
     /// Keys read from and written to the store.
     pub store: crate::state::Operations,
     /// Rows and bytes sent per output edge: (edge id, rows, bytes).

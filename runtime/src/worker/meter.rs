@@ -1,5 +1,9 @@
 //! Busy, back-pressured, idle: every microsecond of a task goes to one of the three.
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use millstream_api::id::KeyGroup;
 
 /// What a task does with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Gauge {
     pub offered_milli_per_s: AtomicU64,
     /// Bytes of keyed state.
     pub state_bytes: AtomicU64,
+    /// Bytes of the key groups that have been weighed.
+    pub group_bytes: Mutex<BTreeMap<KeyGroup, u64>>,
     /// Keys read from the store.
     pub store_reads: AtomicU64,
     /// Keys written to the store.

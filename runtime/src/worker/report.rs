@@ -1,4 +1,5 @@
 //! From the gauges of the tasks to a report.
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use millstream_api::wire::TaskCounters;
@@ -41,6 +42,7 @@ fn one(task: u32, running: &Running) -> TaskReport {
         offered_per_s: known(&gauge.offered_milli_per_s).map(|milli| milli as f64 / 1000.0),
         key_groups: running.groups.len() as u32,
         state_bytes: read(&gauge.state_bytes),
+        group_bytes: gauge.group_bytes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         store: Operations { reads: read(&gauge.store_reads), writes: read(&gauge.store_writes) },
         edges: running.edges.iter().map(|(edge, counters)| (*edge, counters.records(), counters.bytes())).collect(),
         groups: groups.filter(|(_, groups)| !groups.is_empty()).collect(),

@@ -28,10 +28,12 @@ mod measure;
 mod owned;
 mod receiver;
 mod source;
+mod weigh;
 
 use donor::Donor;
 pub use live::Change;
 use receiver::Receiver;
+use weigh::Scale;
 
 /// Where rows come from.
 pub enum Input {
@@ -133,6 +135,7 @@ pub struct Task {
     written_us: u64,
     /// Bytes taken and busy time when the gate was last told how far to open.
     paced: (u64, u64),
+    scale: Scale,
 }
 
 impl Task {
@@ -166,6 +169,7 @@ impl Task {
             quiet: true,
             written_us: 0,
             paced: (0, 0),
+            scale: Scale::default(),
         }
     }
 
@@ -180,6 +184,7 @@ impl Task {
         self.meter.enter(Activity::Busy, now_us, &self.parts.gauge);
         let step = self.work(now_us)?;
         self.pace();
+        self.weigh(now_us)?;
         self.publish();
         Ok(step)
     }

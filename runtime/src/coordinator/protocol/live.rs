@@ -10,6 +10,7 @@
 //! No barrier travels while channels open, routers switch or splits change their reader (`is_in_flux`): a cut has each unit
 //! exactly once, and nothing in flight. A barrier that is in the way of a flip for longer than `PATIENCE_MS` is given up.
 //! Every step ends whole: before a flip it can be dropped without a trace, after a flip it is completed.
+mod at;
 mod batch;
 mod drain;
 mod log;
@@ -22,15 +23,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_api::id::{Epoch, TaskId};
 use millstream_api::wire::{Batching, RescaleBatch, RescaleState, RescaleStrategy};
 
+use at::{At, Opening};
 pub(in crate::coordinator) use drain::Drain;
 
 use super::{Action, Coordinator, Intent, Phase};
 use crate::coordinator::place::{self, HASH, StageShape};
 use crate::coordinator::round::Purpose;
-use crate::message::live::{MovingSplit, Order, Step};
+use crate::message::live::{Order, Step};
 use crate::message::{Command, StageDeployment};
 use crate::rescale::budget::Budget;
-use crate::rescale::plan::Batch;
 
 /// How long a flip waits for a barrier on its way before the barrier is given up.
 const PATIENCE_MS: i64 = 1_000;
@@ -83,70 +84,6 @@ pub(super) struct Live {
     closed: BTreeSet<TaskId>,
 }
 
-/// Someone a downstream task has yet to hear from: edge, task that took units over, the downstream task.
-type Opening = (u16, TaskId, TaskId);
-
-#[derive(Debug)]
-enum At {
-    /// Waits until channels may be opened.
-    Begin,
-    Extending(BTreeSet<String>),
-    Linking(BTreeSet<String>),
-    /// Between two batches.
-    Next,
-    /// Receivers are told.
-    Awaiting {
-        stage: usize,
-        batch: Batch,
-        waiting: BTreeSet<TaskId>,
-    },
-    /// Donors send snapshots.
-    Copying {
-        stage: usize,
-        batch: Batch,
-        waiting: BTreeSet<TaskId>,
-    },
-    /// Waits until routers may switch.
-    Ready {
-        stage: usize,
-        batch: Batch,
-    },
-    /// Routers switch, groups change their owner.
-    Flipped {
-        stage: usize,
-        batch: Batch,
-        donors: BTreeSet<TaskId>,
-        receivers: BTreeSet<TaskId>,
-        openings: BTreeSet<Opening>,
-    },
-    /// Waits until splits may change their reader.
-    ToGive {
-        stage: usize,
-    },
-    /// The next readers are told, so that none of them ends meanwhile.
-    Expecting {
-        stage: usize,
-        splits: Vec<(TaskId, u32, TaskId)>,
-        waiting: BTreeSet<TaskId>,
-    },
-    Giving {
-        stage: usize,
-        donors: BTreeSet<TaskId>,
-        splits: Vec<MovingSplit>,
-    },
-    Taking {
-        stage: usize,
-        splits: Vec<MovingSplit>,
-        receivers: BTreeSet<TaskId>,
-        openings: BTreeSet<Opening>,
-    },
-    /// Tasks that own nothing come to their end. What they wrote and sent is covered by a checkpoint that begins afterwards.
-    Closing {
-        tasks: BTreeSet<TaskId>,
-        shown_by: Option<Epoch>,
-    },
-}
-
 impl Live {
     fn stuck_after_ms(&self) -> i64 {
         let bytes = if let At::Flipped { batch, .. } = &self.at { batch.bytes } else { 0 };
@@ -154,6 +91,10 @@ impl Live {
     }
 
     fn go(&mut self, now_ms: i64, at: At) {
+        let (stage, version) = (self.entry.stage.as_str(), self.entry.version);
+        let ms = now_ms.saturating_sub(self.since_ms);
+        tracing::debug_span!("rescale step", step = self.at.name(), stage, version, ms)
+            .in_scope(|| tracing::debug!("over"));
         (self.at, self.since_ms) = (at, now_ms);
     }
 }

@@ -1,13 +1,15 @@
 //! What a rescale is to end in: tasks, owner tables and readers of splits, from what is deployed and what is asked for.
 use std::collections::BTreeMap;
 
-use millstream_api::id::TaskId;
+use millstream_api::id::{KeyGroup, TaskId};
 use millstream_api::owner::unsplittable;
-use millstream_api::wire::{HotGroup, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+use millstream_api::wire::{
+    HotGroup, RescaleBatch, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy,
+};
 
 use super::Coordinator;
 use crate::coordinator::place::{self, Before};
-use crate::message::{Register, StageDeployment, TaskReport};
+use crate::message::{Register, StageDeployment};
 use crate::rescale::budget::Budget;
 use crate::rescale::estimate::{self, Pace, estimate};
 use crate::rescale::plan::{Limits, even_bytes, even_load};
@@ -117,20 +119,25 @@ impl Coordinator {
         Err((400, format!("stage {name}: its rows are not spread by key, so it has no key groups to move")))
     }
 
-    /// State of each key group of a stage: that of its task, even over the task's groups.
+    /// State of each key group of a stage as its task has weighed it; until it has weighed all of them, that of the task, even over
+    /// them.
     pub(in crate::coordinator) fn group_bytes(&self, index: usize) -> Vec<u64> {
-        let bytes = |report: &&TaskReport| (report.task, report.state_bytes);
-        even_bytes(&self.deployment[index].table, &self.reports().values().map(bytes).collect())
+        let (table, reports) = (&self.deployment[index].table, self.reports());
+        let mut bytes = even_bytes(table, &reports.values().map(|report| (report.task, report.state_bytes)).collect());
+        for (task, report) in &reports {
+            let owned = || (0..).zip(&table.owners).filter(|(_, owner)| *owner == task).map(|(group, _)| group);
+            let weights: Option<Vec<(KeyGroup, u64)>> =
+                owned().map(|group| Some((group, *report.group_bytes.get(&group)?))).collect();
+            weights.into_iter().flatten().for_each(|(group, weight)| bytes[usize::from(group)] = weight);
+        }
+        bytes
     }
 
     /// Load of each key group of a stage: the share of time its task is busy, by the rows of the task's groups; even over them if
     /// none came.
     pub(in crate::coordinator) fn group_load(&self, index: usize) -> Result<Vec<f64>, (u16, String)> {
-        let (stage, reports) = (&self.deployment[index], self.reports());
-        let busy = |task: TaskId| {
-            let counters = &reports.get(&task).filter(|report| report.counters.elapsed_us > 0)?.counters;
-            Some((task, counters.busy_us as f64 / counters.elapsed_us as f64))
-        };
+        let stage = &self.deployment[index];
+        let busy = |task: TaskId| Some((task, self.workers.values().find_map(|worker| worker.loads.busy(task))?));
         let known: Option<BTreeMap<TaskId, f64>> = stage.tasks.iter().map(|placed| busy(placed.task)).collect();
         let unknown =
             || (409, format!("stage {}: its load has not been measured yet; ask again in a moment", stage.name));
@@ -192,7 +199,11 @@ impl Coordinator {
             live && status.bytes_moved >= TELLING_BYTES
         };
         let seen = self.rescales.iter().find(telling);
-        let rate = seen.and_then(|seen| seen.bytes_moved.saturating_mul(1000).checked_div(seen.duration_ms?));
-        rate.unwrap_or(estimate::RATE_BYTES_PER_S)
+        // Between batches, and at the end of tasks that leave, it waits for others.
+        let rate = |seen: &RescaleStatus| {
+            let sum = |of: fn(&RescaleBatch) -> u64| seen.history.iter().map(of).sum::<u64>();
+            sum(|batch| batch.bytes).saturating_mul(1000).checked_div(sum(|batch| batch.copy_ms + batch.flip_ms))
+        };
+        seen.and_then(rate).filter(|rate| *rate > 0).unwrap_or(estimate::RATE_BYTES_PER_S)
     }
 }

@@ -43,3 +43,23 @@ async fn metrics(State(calls): State<Calls>) -> Result<String, Answer> {
 async fn healthz(State(calls): State<Calls>) -> Result<&'static str, Answer> {
     ask(&calls, Call::Alive).await.map(|()| "ok\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_coordinator_is_alive_if_its_loop_answers() {
+        let (calls, mut called) = mpsc::channel(1);
+        let ask = || tokio::spawn(healthz(State(calls.clone())));
+        let (answer, call) = (ask(), called.recv().await);
+        let Some(Call::Alive(reply)) = call else { panic!("it is asked something else") };
+        reply.send(()).unwrap();
+        assert_eq!(answer.await.unwrap(), Ok("ok\n"));
+        let answer = ask();
+        drop(called.recv().await);
+        assert_eq!(answer.await.unwrap().unwrap_err().0, StatusCode::SERVICE_UNAVAILABLE);
+        drop(called);
+        assert_eq!(ask().await.unwrap().unwrap_err().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -10,10 +10,17 @@ use crate::coordinator::round::Purpose;
 use crate::message::Command;
 use crate::message::live::Order;
 
+/// A job without periodic checkpoints tries again after this long to take the one that tasks wait for to leave.
+const SHOWN_AGAIN_MS: u64 = 10_000;
+
 impl Coordinator {
     /// Has the tasks that join built, and room made for their channels.
     pub(super) fn extend(&mut self, now_ms: i64, out: &mut Vec<Action>) -> bool {
         let Some(live) = &self.live else { return false };
+        if live.less.is_some() {
+            self.linked_all(now_ms); // Nothing has begun, and nothing will.
+            return true;
+        }
         let placed = live.plan.target.iter().flat_map(|stage| &stage.tasks);
         let joins = |placed: &&crate::job::Placement| !self.tasks().contains(&placed.task);
         let able: BTreeSet<String> = self.placeable().into_iter().map(|worker| worker.name).collect();
@@ -109,9 +116,15 @@ impl Coordinator {
         if !tasks.is_subset(&self.ended) || self.round.is_some() || waits {
             return false;
         }
+        let is_first = shown_by.is_none();
         let epoch = *shown_by.get_or_insert(self.next_epoch);
         if self.last.as_ref().is_none_or(|(manifest, _)| manifest.epoch < epoch) {
-            self.trigger(now_ms, Purpose::Periodic, out);
+            // After one that failed the next comes in its time.
+            let wait_ms = self.config.job.checkpoint_interval_ms.unwrap_or(SHOWN_AGAIN_MS);
+            let passed_ms = u64::try_from(now_ms.saturating_sub(self.last_round_at_ms)).unwrap_or(0);
+            if is_first || passed_ms >= wait_ms {
+                self.trigger(now_ms, Purpose::Periodic, out);
+            }
             return false;
         }
         let gone = tasks.clone();

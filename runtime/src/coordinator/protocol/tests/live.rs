@@ -175,3 +175,35 @@ fn a_coordinator_that_ends_finishes_what_is_on_the_move_and_begins_nothing() {
     let later = desk.ask(rescale(2));
     assert!(later.iter().all(|said| !said.contains("extend")), "{later:?}");
 }
+
+#[test]
+fn a_rescale_cancelled_before_it_begins_starts_no_task() {
+    let mut desk = Desk::new();
+    desk.on(Event::Registered(register("w0", 1, 2)));
+    desk.on(Event::Registered(register("w1", 1, 2)));
+    desk.deployed();
+    desk.after(1000);
+    assert_eq!(desk.ask(rescale(3)), ["answer rescale 1 running"], "a barrier is on its way");
+    let cancelled = desk.ask(Request::CancelRescale);
+    assert!(cancelled.contains(&"w0 settled".to_owned()), "{cancelled:?}");
+    assert!(!cancelled.iter().any(|said| said.contains("extend")), "{cancelled:?}");
+    assert_eq!((desk.status().state, window_tasks(&desk).len()), (RescaleState::Cancelled, 2));
+}
+
+#[test]
+fn the_checkpoint_that_tasks_leave_with_is_tried_again_in_its_time() {
+    let (mut desk, stays, leaves) = Desk::flipped();
+    desk.step(leaves, 2, Step::HandedOver { bytes: 70 });
+    desk.step(stays, 2, Step::Adopted { pause_us: 1 });
+    let generation = desk.coordinator.generation;
+    let ended = desk.say("w1", Report::TaskEnded { generation, task: leaves });
+    assert_eq!(ended, ["w0 trigger e1", "w1 trigger e1"]);
+    let failure = CutFailure { message: "no space".into(), is_store_away: false };
+    let failed = desk.say("w0", Report::CutFailed { generation, epoch: 1, task: 0, failure });
+    assert!(!failed.iter().any(|said| said.contains("trigger")), "{failed:?}");
+    assert!(desk.after(999).is_empty());
+    assert_eq!(desk.after(1), ["w0 trigger e2", "w1 trigger e2"]);
+    desk.cut(2);
+    desk.stored(2);
+    assert!(desk.committed(2).contains(&"w0 settled".to_owned()));
+}

@@ -14,6 +14,7 @@ fn report(task: TaskId, stage: usize) -> TaskReport {
         offered_per_s: None,
         key_groups: 0,
         state_bytes: 0,
+        group_bytes: Default::default(),
         store: Default::default(),
         edges: Vec::new(),
         groups: Vec::new(),
@@ -148,4 +149,40 @@ fn a_group_with_most_of_the_load_is_named_and_groups_move_by_the_rows_they_get()
     let batches = &desk.coordinator.rescale_status()[0].history;
     let order: Vec<_> = batches.iter().flat_map(|batch| batch.moves[0].groups.clone()).collect();
     assert!(order.len() > 1 && order.is_sorted_by(|one, two| one > two), "{order:?}");
+}
+
+#[test]
+fn groups_leave_the_task_that_is_busy_now_however_long_it_was_not() {
+    let mut desk = Desk::running();
+    let windows: Vec<TaskId> = desk.coordinator.deployment[1].tasks.iter().map(|placed| placed.task).collect();
+    let hours_us = 36_000_000_000;
+    let busy = |task: TaskId, elapsed_us: u64, busy_us: u64| TaskReport {
+        counters: TaskCounters { elapsed_us: hours_us + elapsed_us, busy_us: hours_us / 2 + busy_us, ..<_>::default() },
+        ..report(task, 1)
+    };
+    for (ms, elapsed_us) in [(0, 0), (1000, 1_000_000)] {
+        desk.measured(ms, "w0", vec![busy(windows[0], elapsed_us, elapsed_us / 100 * 98)]);
+        desk.measured(0, "w1", vec![busy(windows[1], elapsed_us, elapsed_us / 100 * 50)]);
+    }
+    let request = RescaleRequest { rebalance: vec!["window-1".into()], ..RescaleRequest::default() };
+    assert_eq!(desk.ask(Request::Rescale(request))[0], "answer rescale 1 running");
+    let status = &desk.coordinator.rescale_status()[0];
+    assert_eq!(status.estimate.unwrap().groups, 1);
+}
+
+#[test]
+fn a_plan_goes_by_what_groups_weigh_once_all_of_a_task_are_weighed() {
+    let mut desk = Desk::running();
+    let leaves = desk.coordinator.deployment[1].tasks[1].task;
+    let estimated = |desk: &mut Desk, weights: &[(u16, u64)]| {
+        let report =
+            TaskReport { state_bytes: 400, group_bytes: weights.iter().copied().collect(), ..report(leaves, 1) };
+        desk.measured(0, "w1", vec![report]);
+        let bytes = desk.coordinator.group_bytes(1);
+        assert_eq!(bytes.len(), 8);
+        bytes[4..].to_vec()
+    };
+    assert_eq!(estimated(&mut desk, &[]), [100; 4]);
+    assert_eq!(estimated(&mut desk, &[(4, 7), (5, 1000), (6, 0)]), [100; 4]);
+    assert_eq!(estimated(&mut desk, &[(4, 7), (5, 1000), (6, 0), (7, 3), (1, 9)]), [7, 1000, 0, 3]);
 }
