@@ -5,6 +5,7 @@
 //! | GET /api/v1/job | `JobStatus` |
 //! | GET /api/v1/stages | `Vec<StageStatus>`; with `?groups=true` the load of every key group, too |
 //! | GET /api/v1/checkpoints | `Vec<CheckpointStatus>`, newest first |
+//! | POST /api/v1/checkpoints/keep | `KeepRequest` -> `JobStatus`: so many checkpoints are kept from now on |
 //! | POST /api/v1/savepoints | `SavepointRequest` -> `CheckpointStatus` when it is complete; one with a name is taken once |
 //! | POST /api/v1/savepoints/erase | `EraseSavepointRequest` -> `EraseStatus`: its files go, but for what other checkpoints need |
 //! | POST /api/v1/rescale | `RescaleRequest` -> `RescaleStatus` when it is accepted |
@@ -104,6 +105,9 @@ pub struct JobStatus {
     /// Newest complete checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointStatus>,
+    /// How many checkpoints are kept; `None` before that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints_kept: Option<u32>,
     /// Epoch this run was restored from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_epoch: Option<Epoch>,
@@ -223,6 +227,16 @@ pub struct GroupLoad {
     pub task: TaskId,
     /// Rows sent to it over all keyed edges, a second, of late.
     pub records_per_s: f64,
+}
+
+/// How many checkpoints are to be kept from now on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeepRequest {
+    /// At least 1.
+    pub checkpoints: u32,
+    /// Compare-and-set: refused with 409 unless the job is like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
 }
 
 /// A checkpoint or savepoint.

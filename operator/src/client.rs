@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_api::wire::{
-    CheckpointStatus, EraseRequest, EraseSavepointRequest, EraseStatus, ErrorBody, JobStatus, ReleaseRequest,
-    RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
+    CheckpointStatus, EraseRequest, EraseSavepointRequest, EraseStatus, ErrorBody, JobStatus, KeepRequest,
+    ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
 };
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -222,6 +222,11 @@ impl Client {
     /// Has workers that host nothing placed on no more.
     pub async fn release(&self, request: &ReleaseRequest) -> Result<JobStatus, Error> {
         self.post("workers/release", request, ASK_TIMEOUT).await
+    }
+
+    /// Has another number of checkpoints kept.
+    pub async fn keep(&self, request: &KeepRequest) -> Result<JobStatus, Error> {
+        self.post("checkpoints/keep", request, ASK_TIMEOUT).await
     }
 
     async fn get<T: DeserializeOwned>(&self, call: &str) -> Result<T, Error> {

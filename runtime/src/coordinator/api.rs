@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millstream_api::wire::{
-    CheckpointStatus, EraseRequest, EraseSavepointRequest, EraseStatus, ErrorBody, JobStatus, ReleaseRequest,
-    RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
+    CheckpointStatus, EraseRequest, EraseSavepointRequest, EraseStatus, ErrorBody, JobStatus, KeepRequest,
+    ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest, StageStatus, StopRequest,
 };
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -117,6 +117,7 @@ pub fn router(calls: mpsc::Sender<Call>, token: &str) -> Router {
         .route("/api/v1/job", get(job))
         .route("/api/v1/stages", get(stages))
         .route("/api/v1/checkpoints", get(checkpoints))
+        .route("/api/v1/checkpoints/keep", post(keep))
         .route("/api/v1/savepoints", post(savepoint))
         .route("/api/v1/savepoints/erase", post(erase_savepoint))
         .route("/api/v1/rescale", post(rescale))
@@ -142,6 +143,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             job,
             stages,
             checkpoints,
+            keep,
             savepoint,
             erase_savepoint,
             rescale,
@@ -260,13 +262,24 @@ async fn cancel_rescale(State(api): State<Api>) -> Result<Json<RescaleStatus>, R
     }
 }
 
+/// Changes how many checkpoints are kept. Those that are too many go after the next one.
+#[utoipa::path(post, path = "/api/v1/checkpoints/keep", request_body = KeepRequest,
+    responses((status = 200, body = JobStatus), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody)))]
+async fn keep(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<JobStatus>, Refused> {
+    let request: KeepRequest = parse(&body)?;
+    match api.ask(|reply| Call::Change(Request::Keep(request), reply)).await? {
+        Reply::Done => api.ask(Call::Job).await.map(Json),
+        other => Err(Refused::from_reply(other)),
+    }
+}
+
 /// Releases workers that host nothing: nothing is placed on these incarnations any more, and their processes may be ended.
 #[utoipa::path(post, path = "/api/v1/workers/release", request_body = ReleaseRequest,
     responses((status = 200, body = JobStatus), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody)))]
 async fn release(State(api): State<Api>, body: axum::body::Bytes) -> Result<Json<JobStatus>, Refused> {
     let request: ReleaseRequest = parse(&body)?;
     match api.ask(|reply| Call::Change(Request::Release(request), reply)).await? {
-        Reply::Released => api.ask(Call::Job).await.map(Json),
+        Reply::Done => api.ask(Call::Job).await.map(Json),
         other => Err(Refused::from_reply(other)),
     }
 }

@@ -44,6 +44,7 @@ impl Coordinator {
             coordinator: ProcessStatus { pid: self.config.pid },
             workers: self.workers.values().map(worker).collect(),
             checkpoint: self.checkpoints.front().cloned(),
+            checkpoints_kept: u32::try_from(self.config.job.checkpoint_keep).ok(),
             restored_epoch: self.restored_epoch,
             started_from: self.config.started_from.clone(),
             late_rows: self.gone.late_rows + reports.values().map(|report| report.counters.late_rows).sum::<u64>(),

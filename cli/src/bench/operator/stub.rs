@@ -100,6 +100,7 @@ impl Answers {
             coordinator: ProcessStatus::default(),
             workers: vec![worker],
             checkpoint: self.checkpoint(),
+            checkpoints_kept: None,
             restored_epoch: None,
             started_from: None,
             late_rows: 0,

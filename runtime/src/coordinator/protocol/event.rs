@@ -1,7 +1,8 @@
 //! What goes into the coordinator's state machine and what comes out.
 use millstream_api::id::{Epoch, Generation};
 use millstream_api::wire::{
-    CheckpointStatus, ErrorBody, Expect, JobState, ReleaseRequest, RescaleRequest, RescaleStatus, SavepointRequest,
+    CheckpointStatus, ErrorBody, Expect, JobState, KeepRequest, ReleaseRequest, RescaleRequest, RescaleStatus,
+    SavepointRequest,
 };
 
 use crate::checkpoint::manifest::Manifest;
@@ -62,6 +63,8 @@ pub enum Request {
     Stop(Leaves),
     /// Workers that are to be placed on no more.
     Release(ReleaseRequest),
+    /// So many checkpoints.
+    Keep(KeepRequest),
     /// Something, if the job is as expected.
     If(Expect, Box<Request>),
 }
@@ -86,8 +89,8 @@ pub enum Reply {
     Savepoint(CheckpointStatus),
     /// The stop has begun.
     Stop,
-    /// The workers are released.
-    Released,
+    /// It is done.
+    Done,
     /// Refused: HTTP status and why.
     Refused(u16, ErrorBody),
 }

@@ -59,6 +59,6 @@ impl Coordinator {
         while self.released.len() > RELEASED_MAX {
             self.released.pop_first();
         }
-        Ok(Reply::Released)
+        Ok(Reply::Done)
     }
 }

@@ -1,7 +1,9 @@
 //! Requests of people and of the autoscaler.
 use std::collections::BTreeMap;
 
-use millstream_api::wire::{ErrorBody, JobState, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy};
+use millstream_api::wire::{
+    ErrorBody, JobState, KeepRequest, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy,
+};
 
 use super::live::Plan;
 use super::{Action, Coordinator, HISTORY, Intent, Leaves, Phase, Reply, Request, Then};
@@ -20,6 +22,7 @@ impl Coordinator {
             Request::Savepoint(request) => self.ask_savepoint(now_ms, id, request, out),
             Request::Stop(leaves) => self.ask_stop(leaves, out).map(Some),
             Request::Release(request) => self.ask_release(&request, out).map(Some),
+            Request::Keep(request) => self.ask_keep(&request).map(Some),
         };
         match result {
             Ok(None) => {} // Answered when it is complete.
@@ -28,6 +31,15 @@ impl Coordinator {
                 out.push(Action::Answer { id, reply: Box::new(Reply::Refused(status, ErrorBody { error })) });
             }
         }
+    }
+
+    fn ask_keep(&mut self, request: &KeepRequest) -> Result<Reply, (u16, String)> {
+        self.check_expected(request.expect.as_ref())?;
+        if request.checkpoints == 0 {
+            return Err((400, "checkpoints: 0 must be at least 1".into()));
+        }
+        self.config.job.checkpoint_keep = request.checkpoints as usize;
+        Ok(Reply::Done)
     }
 
     fn ask_stop(&mut self, leaves: Leaves, out: &mut Vec<Action>) -> Result<Reply, (u16, String)> {

@@ -119,7 +119,7 @@ fn show(action: &Action) -> Option<String> {
             Reply::Rescale(status) => format!("answer rescale {} {}", status.id, status.state.name()),
             Reply::Savepoint(status) => format!("answer savepoint e{}", status.epoch),
             Reply::Stop => "answer stop".into(),
-            Reply::Released => "answer released".into(),
+            Reply::Done => "answer done".into(),
             Reply::Refused(status, body) => format!("refuse {status} {}", body.error),
         },
         Action::Tell(_) | Action::Note(_) => return None,

@@ -80,6 +80,7 @@ fn answer(call: Call, job: &str, told: Option<&str>) {
             coordinator: ProcessStatus { pid: std::process::id() },
             workers: Vec::new(),
             checkpoint: None,
+            checkpoints_kept: None,
             restored_epoch: None,
             started_from: None,
             late_rows: 0,

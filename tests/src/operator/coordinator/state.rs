@@ -28,6 +28,7 @@ pub struct State {
     /// With the time each began, in microseconds.
     rescales: Vec<(u64, RescaleStatus)>,
     savepoints: Vec<CheckpointStatus>,
+    kept: u32,
     changes: Vec<String>,
 }
 
@@ -44,6 +45,7 @@ impl State {
             workers: BTreeMap::new(),
             rescales: Vec::new(),
             savepoints: Vec::new(),
+            kept: 3,
             changes: Vec::new(),
         }
     }
@@ -68,7 +70,8 @@ impl State {
         let now =
             workers.iter().map(|(name, incarnation)| (name.clone(), (*incarnation, released(name, *incarnation))));
         self.workers = now.collect();
-        if self.state == JobState::WaitingForWorkers && !self.workers.is_empty() {
+        // It has as many tasks as before, however many pods it is given at first.
+        if self.state == JobState::WaitingForWorkers && self.workers.len() >= self.parallelism as usize {
             self.state = JobState::Running;
         }
     }
@@ -112,6 +115,7 @@ impl State {
             coordinator: ProcessStatus::default(),
             workers: workers.collect(),
             checkpoint: Some(self.checkpoint()),
+            checkpoints_kept: Some(self.kept),
             restored_epoch: None,
             started_from: None,
             late_rows: 0,
@@ -121,7 +125,8 @@ impl State {
 
     /// The worker of each task.
     fn hosts(&self) -> Vec<String> {
-        self.workers.keys().take(self.parallelism as usize).cloned().collect()
+        let tasks = if self.state == JobState::WaitingForWorkers { 0 } else { self.parallelism as usize };
+        self.workers.keys().take(tasks).cloned().collect()
     }
 
     pub fn stage(&mut self) -> StageStatus {
@@ -194,6 +199,11 @@ impl State {
                 Reply::Stop
             }
             Request::Release(request) => self.release(&request),
+            Request::Keep(request) => {
+                self.note(format!("keep {}", request.checkpoints));
+                self.kept = request.checkpoints;
+                Reply::Done
+            }
             Request::Rescale(request) if self.state == JobState::Running => self.rescale(&request),
             other => refused(format!("the job is {:?}: no {}", self.state, name(&other))),
         }
@@ -232,7 +242,7 @@ impl State {
                 self.note("release");
             }
         }
-        Reply::Released
+        Reply::Done
     }
 
     fn rescale(&mut self, request: &RescaleRequest) -> Reply {
@@ -262,6 +272,7 @@ pub fn name(request: &Request) -> &'static str {
         Request::Savepoint(_) => "savepoint",
         Request::Stop(_) => "stop",
         Request::Release(_) => "release",
+        Request::Keep(_) => "keep",
         Request::If(_, inner) => name(inner),
     }
 }

@@ -205,7 +205,7 @@ fn a_released_worker_is_placed_on_only_as_another_incarnation() {
     assert_eq!(desk.ask(released("w1", 1)), [hosts]);
     let other = "refuse 409 worker w2 is at incarnation 1, not 7; look again";
     assert_eq!(desk.ask(released("w2", 7)), [other]);
-    assert_eq!(desk.ask(released("w2", 1)), ["w2 release", "answer released"]);
+    assert_eq!(desk.ask(released("w2", 1)), ["w2 release", "answer done"]);
     assert!(desk.coordinator.job_status().workers[2].released);
     desk.lose("w1");
     assert!(desk.cancelled().is_empty(), "its slots are none");
@@ -213,7 +213,7 @@ fn a_released_worker_is_placed_on_only_as_another_incarnation() {
     let next = desk.on(Event::Registered(register("w2", 2, 2)));
     assert_eq!(next, ["w2 cancel g1", "w0 deploy g2 from nothing", "w2 deploy g2 from nothing"]);
     // One that is not there, or says so itself.
-    assert_eq!(desk.ask(released("w9", 4)), ["answer released"]);
+    assert_eq!(desk.ask(released("w9", 4)), ["answer done"]);
     desk.on(Event::Registered(register("w9", 4, 1)));
     desk.on(Event::Registered(Register { released: true, ..register("w8", 4, 1) }));
     let status = desk.coordinator.job_status();

@@ -1,6 +1,6 @@
 //! Savepoints, rescales, stops: what is done, and what is refused with which words.
 use millstream_api::wire::{
-    Expect, RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, SavepointRequest, TaskCounters,
+    Expect, KeepRequest, RescaleEstimate, RescaleRequest, RescaleState, RescaleStrategy, SavepointRequest, TaskCounters,
 };
 
 use super::*;
@@ -172,6 +172,7 @@ fn measured(desk: &mut Desk, state_bytes: u64, busy: &[u64]) {
             offered_per_s: None,
             key_groups: 4,
             state_bytes,
+            group_bytes: Default::default(),
             store: Default::default(),
             edges: Vec::new(),
             groups: Vec::new(),
@@ -305,4 +306,14 @@ fn a_stop_is_not_forgotten_in_a_recovery() {
     desk.cancelled();
     assert_eq!(desk.state(), JobState::Stopping);
     assert_eq!(desk.deployed(), ["w0 start g2", "w1 start g2", "w0 trigger e2", "w1 trigger e2"]);
+}
+
+#[test]
+fn the_number_of_checkpoints_that_are_kept_changes_while_the_job_runs() {
+    let mut desk = Desk::running();
+    let keep = |checkpoints| Request::Keep(KeepRequest { checkpoints, expect: None });
+    assert_eq!(desk.coordinator.job_status().checkpoints_kept, Some(2));
+    assert_eq!(desk.ask(keep(0)), ["refuse 400 checkpoints: 0 must be at least 1"]);
+    assert_eq!(desk.ask(keep(9)), ["answer done"]);
+    assert_eq!((desk.coordinator.job_status().checkpoints_kept, desk.coordinator.checkpoint_keep()), (Some(9), 9));
 }
