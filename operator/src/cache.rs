@@ -251,3 +251,44 @@ fn wanted(job: &StreamJob) -> Option<u64> {
     operator.hash(&mut hasher);
     Some(hasher.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use millstream_api::crd::StreamJobStatus;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_status_says_of_the_load_is_no_reason_to_look_at_a_job() {
+        let mut job: StreamJob = serde_json::from_value(json!({
+            "apiVersion": "millstream.dev/v1alpha1", "kind": "StreamJob",
+            "metadata": {"name": "orders", "namespace": "team", "uid": "u", "generation": 7, "resourceVersion": "1"},
+            "spec": {"sql": {"inline": "SELECT 1"}},
+        }))
+        .unwrap();
+        job.status = Some(StreamJobStatus { operator: Some("m/m".into()), ..StreamJobStatus::default() });
+        let before = wanted(&job);
+        let checkpoint = json!({"epoch": 5, "time": "2026-01-01T00:00:00Z", "path": "p"});
+        job.status = Some(StreamJobStatus {
+            lag: Some("10s".into()),
+            parallelism: Some(3),
+            checkpoint: serde_json::from_value(checkpoint).unwrap(),
+            ..job.status.unwrap_or_default()
+        });
+        job.metadata.resource_version = Some("2".into());
+        assert_eq!(wanted(&job), before);
+        let changes: [fn(&mut StreamJob); 5] = [
+            |job| job.metadata.generation = Some(8),
+            |job| job.metadata.annotations = Some([("a".into(), "b".into())].into()),
+            |job| job.metadata.uid = Some("other".into()),
+            |job| job.metadata.finalizers = Some(vec!["a".into()]),
+            |job| job.status = None,
+        ];
+        for change in changes {
+            let mut job = job.clone();
+            change(&mut job);
+            assert_ne!(wanted(&job), before, "{:?}", job.metadata);
+        }
+    }
+}

@@ -94,8 +94,12 @@ pub struct Memory {
     pub control: control::Memory,
     /// Its credentials, and when they were read.
     pub tls: Option<(Tls, i64)>,
+    /// The credentials as they were when they were there last.
+    pub tls_before: Option<Tls>,
     /// The client of its API, with what it was made for.
     pub client: Option<(SocketAddr, String, Arc<Client>)>,
+    /// The stages of the revision whose coordinator answered last.
+    pub stages: Option<crate::reconcile::observe::StageNames>,
     /// SQL text out of a ConfigMap, and when it was read.
     pub sql: Option<(String, String, String, i64)>,
     /// When an object was applied and what version it had before, to see that somebody else changes it back.
@@ -122,4 +126,17 @@ pub struct Memory {
     pub erasing: crate::deletion::Memory,
     /// News that were told lately, with the time.
     pub told: HashMap<News, i64>,
+}
+
+impl Memory {
+    /// Credentials were read, or made. Those who know a token know it however often its Secret is made anew.
+    pub fn know(&mut self, tls: Option<Tls>, now_ms: i64) {
+        let before = self.tls_before.take();
+        let known = tls.map(|tls| match &before {
+            Some(before) if before.token == tls.token => Tls { token_since_ms: before.token_since_ms, ..tls },
+            _ => tls,
+        });
+        self.tls_before = known.clone().or(before);
+        self.tls = known.map(|tls| (tls, now_ms));
+    }
 }

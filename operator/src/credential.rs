@@ -57,9 +57,16 @@ pub async fn read(client: &Client, job: &Identity) -> Result<Option<Tls>, Error>
     Ok(found.filter(|secret| is_of(secret, job)).as_ref().and_then(secret::read_tls))
 }
 
-/// Makes what is missing and renews what is due. Two operators that do so at once come to the same result: the second is refused
+/// Makes what is missing and renews what is due. Secrets that somebody has removed get the token of `before` again, so that the pods
+/// need not begin anew. Two operators that do so at once come to the same result: the second is refused
 /// by the first one's write, and reads it at its next turn.
-pub async fn ensure(client: &Client, job: &Identity, now_ms: i64, life: Duration) -> Result<(Tls, Change), Error> {
+pub async fn ensure(
+    client: &Client,
+    job: &Identity,
+    before: Option<&Tls>,
+    now_ms: i64,
+    life: Duration,
+) -> Result<(Tls, Change), Error> {
     let api = Api::<Secret>::namespaced(client.clone(), &job.namespace);
     let found = get(&api, job.tls_secret(), job).await?;
     let known = found.as_ref().and_then(secret::read_tls);
@@ -71,20 +78,26 @@ pub async fn ensure(client: &Client, job: &Identity, now_ms: i64, life: Duration
         let key = random::key_pair()?;
         Ok::<_, Error>(authority::leaf(&authority, &job.host(role), &key, now_ms, life)?)
     };
-    let tls = Tls {
+    let (token, token_since_ms) = match known.as_ref().or(before) {
+        // Those who hold it go on.
+        Some(before) => (before.token.clone(), before.token_since_ms),
+        // A secret that was damaged stays as old as it is.
+        None => (random::token()?, found.as_ref().map(|_| now_ms.div_euclid(1000) * 1000)),
+    };
+    let mut tls = Tls {
         bundle: authority.certificate.clone(),
         coordinator: leaf(Role::Coordinator)?,
         worker: leaf(Role::Worker)?,
-        // The token stays: those who hold it go on.
-        token: match &known {
-            Some(known) => known.token.clone(),
-            None => random::token()?,
-        },
+        token,
+        token_since_ms,
         renew_at_ms: authority::renew_at_ms(now_ms, life),
     };
     let mut wanted = secret::tls(job, &tls);
     match &found {
-        None => create(&api, &wanted).await?,
+        None => {
+            let made = create(&api, &wanted).await?;
+            tls.token_since_ms = tls.token_since_ms.or_else(|| secret::made_ms(&made));
+        }
         Some(found) => {
             wanted.metadata.resource_version = found.metadata.resource_version.clone();
             let name = job.tls_secret();
@@ -103,7 +116,7 @@ async fn ensure_authority(api: &Api<Secret>, job: &Identity, now_ms: i64) -> Res
     let authority = authority::authority(&job.name, &random::key_pair()?, now_ms)?;
     let mut wanted = secret::authority(job, &authority);
     match found {
-        None => create(api, &wanted).await?,
+        None => drop(create(api, &wanted).await?),
         // Damaged: nothing can be signed with it, so all is made anew.
         Some(found) => {
             wanted.metadata.resource_version = found.metadata.resource_version;
@@ -123,11 +136,10 @@ async fn get(api: &Api<Secret>, name: String, job: &Identity) -> Result<Option<S
     }
 }
 
-async fn create(api: &Api<Secret>, secret: &Secret) -> Result<(), Error> {
+async fn create(api: &Api<Secret>, secret: &Secret) -> Result<Secret, Error> {
     let name = secret.metadata.name.clone().unwrap_or_default();
     let created = api.create(&PostParams::default(), secret).await;
-    created.map_err(|source| Error::Api { verb: "create", name, source })?;
-    Ok(())
+    created.map_err(|source| Error::Api { verb: "create", name, source })
 }
 
 /// A Secret of an earlier job of that name goes with it and is not taken over.

@@ -125,9 +125,7 @@ fn facts(observed: &Observed, memory: &context::Memory, pod: Option<&Pod>) -> Fa
         answer: match &observed.answer {
             observe::Answer::Absent => Answer::Absent,
             observe::Answer::Silent { since_ms, .. } => Answer::Silent(observed.now_ms - since_ms),
-            observe::Answer::Said(said) => {
-                Answer::Said(said.job.state, millstream_api::wire::Expect::at(said.job.generation))
-            }
+            observe::Answer::Said(said) => Answer::Said(said.job.state, said.expect()),
         },
         erased_by: memory.erasing.erased_by.clone(),
         clean_up: clean_up::state(pod),

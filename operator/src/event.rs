@@ -47,6 +47,8 @@ pub enum Happened {
     Completed,
     /// New certificates.
     CertificatesRenewed,
+    /// Somebody has removed them, with the token that the pods know.
+    CredentialsLost,
     /// An object was changed by someone else, again and again.
     Contested,
     /// Another installation looks after this job.
@@ -85,6 +87,7 @@ impl Happened {
             Self::RollingBack => "RollingBack",
             Self::Completed => "Completed",
             Self::CertificatesRenewed => "CertificatesRenewed",
+            Self::CredentialsLost => "CredentialsLost",
             Self::Contested => "Contested",
             Self::ForeignOperator => "ForeignOperator",
             Self::SavepointTaken => "SavepointTaken",
@@ -104,6 +107,7 @@ impl Happened {
                 | Self::CheckDelayed
                 | Self::RollingBack
                 | Self::PodFailed
+                | Self::CredentialsLost
                 | Self::RescaleFailed
                 | Self::Contested
                 | Self::ForeignOperator

@@ -40,6 +40,8 @@ const BUSY: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
 /// Of a job that refers to what is not there: nothing tells when it comes.
 const MISSING: Duration = Duration::from_secs(10);
+/// Of a job that goes with its files, at most.
+const ERASING: Duration = Duration::from_secs(15);
 /// Of a job that has no pods.
 const IDLE: Duration = Duration::from_secs(60);
 /// A turn that takes longer is given up, wherever it is: an API server that does not answer must not hold a job for ever.
@@ -208,7 +210,8 @@ pub fn retry(job: Arc<StreamJob>, error: &Error, context: Arc<Context>) -> Actio
     let uid = job.uid().unwrap_or_default();
     let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
     let delay = if error.is_conflict() { BUSY } else { failures.failed(uid) };
-    Action::requeue(delay)
+    // How long it may take to erase a job is looked at in turns.
+    Action::requeue(if job.metadata.deletion_timestamp.is_some() { delay.min(ERASING) } else { delay })
 }
 
 async fn turn(job: &Arc<StreamJob>, context: &Context) -> Result<(Outcome, Action), Error> {
@@ -331,11 +334,12 @@ fn changes(before: &StreamJobStatus, status: &StreamJobStatus) -> Vec<News> {
             news.push(News::new(Happened::NotReady, format!("{}: {}", now.reason, now.message)));
         }
     }
+    // Of a write one event, however often what the autoscaler does changes after it.
     if let (before, Some(now)) = pair(ConditionType::AutoscalingActive)
-        && now.reason == Reason::WriteIgnored.as_str()
-        && before.is_none_or(|before| before.message != now.message)
+        && let Some(said) = report::ignored(&now.message)
+        && before.and_then(|before| report::ignored(&before.message)) != Some(said)
     {
-        news.push(News::new(Happened::WriteIgnored, now.message.clone()));
+        news.push(News::new(Happened::WriteIgnored, format!("the parallelism follows the load; {said}")));
     }
     if let Some(rejected) = status.rejected.as_ref().filter(|rejected| before.rejected.as_ref() != Some(rejected)) {
         news.push(News::new(Happened::Rejected, format!("{}: {}", rejected.reason, rejected.message)));

@@ -18,7 +18,7 @@ use crate::subset::difference;
 
 mod file;
 
-pub use file::{Start, begun_of, goes_back, start_of};
+pub use file::{Start, Wish, begun_of, goes_back, is_going_back, start_of};
 
 /// Revisions that are kept to go back to.
 pub const KEPT: usize = 5;
@@ -194,7 +194,7 @@ pub fn make(make: Make<'_>, inputs: &Inputs, revisions: &[Revision]) -> Result<R
         inputs: stored,
         generation: make.generation,
         image: image.to_owned(),
-        file: file::text(make, image)?,
+        file: file::text(make, image, &name)?,
         coordinator: serde_json::to_value(deployment::coordinator(source).map_err(Error::Template)?).map_err(write)?,
         workers: serde_json::to_value(stateful_set::workers(source).map_err(Error::Template)?).map_err(write)?,
     };

@@ -77,7 +77,8 @@ pub struct Standing {
     pub phase: Phase,
     /// What is done to it.
     pub operation: Option<OperationKind>,
-    /// What its coordinator said, and what a call that is decided on that expects.
+    /// What its coordinator said, and what a call that is decided on that expects: a savepoint waits for a place between two batches of
+    /// a rescale, which changes tables all the time.
     pub said: Option<(JobState, Expect)>,
 }
 

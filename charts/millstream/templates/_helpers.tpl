@@ -50,7 +50,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  # create, delete: pods that check a new version of a job, and pods that erase files when no coordinator can.
+  # create, delete: pods that check a new version of a job, and pods that erase files when no coordinator can. delete: pods whose token is lost.
   verbs: [list, watch, create, delete]
 # Whether the claim of a store is shared by nodes.
 - apiGroups: [""]

@@ -66,16 +66,32 @@ pub fn admit(
     if let Some(found) = revision::find(&observed.revisions, &inputs, generation)
         && (found.data.generation == generation || found.is_rejected() || !start::goes_back(found, current))
     {
+        if !found.is_rejected() {
+            stages(observed, found, spec)?;
+        }
         return Ok(Admitted { revision: found.clone(), plan });
     }
     claim(observed)?;
-    let start = &start::start(spec, &inputs, current, &observed.references, generation)?;
+    let start = &start::start(spec, &inputs, current, &observed.references)?;
     let make = Make { job: &observed.identity, spec, sql, default_image, generation, start };
     let revision = revision::make(make, &inputs, &observed.revisions).map_err(|error| match &error {
         Error::Template(_) => Rejection::new(Reason::InvalidPodTemplate, error.to_string()),
         Error::Write(_) => Rejection::new(Reason::InvalidSpec, error.to_string()),
     })?;
     Ok(Admitted { revision, plan })
+}
+
+/// What changes of a revision that runs is not looked at by a pod: whether there are the stages that it names.
+fn stages(observed: &Observed, revision: &Revision, spec: &job::Spec) -> Result<(), Rejection> {
+    let Some(known) = observed.stages.as_ref().filter(|known| known.revision == revision.name) else { return Ok(()) };
+    match spec.stages.iter().enumerate().find(|(_, stage)| !known.names.contains(&stage.name)) {
+        None => Ok(()),
+        Some((index, stage)) => {
+            let (name, there_are) = (&stage.name, known.names.join(", "));
+            let message = format!("spec.stages[{index}].name: there is no stage {name}; the stages are {there_are}");
+            Err(Rejection::new(Reason::UnknownStage, message))
+        }
+    }
 }
 
 /// What a store in a claim needs.
@@ -101,4 +117,31 @@ pub fn plan_of(revision: &Revision, name: &str) -> Option<Plan> {
     let mut file = job::StreamJob::from_sql(name, String::new());
     file.spec = spec;
     Some(Plan::of(&file, &settings).on_pods(&file.spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::reconcile::observe::StageNames;
+    use crate::reconcile::testing::{admitted, observed, revision};
+
+    #[test]
+    fn a_stage_that_the_running_revision_has_not_is_named() {
+        let current = revision("a", 1);
+        let mut seen = observed("a", vec![current.clone()]);
+        let stages = json!([{"name": "bids", "parallelism": 2}, {"name": "bds", "parallelism": 8}]);
+        Arc::make_mut(&mut seen.job).spec.stages = serde_json::from_value(stages).unwrap();
+        assert_eq!(admitted(&seen).unwrap().revision, current, "nobody has said what stages there are");
+        let names = vec!["source-1".to_owned(), "bids".to_owned()];
+        seen.stages = Some(StageNames { revision: "other".into(), names: names.clone() });
+        assert!(admitted(&seen).is_ok(), "those of another revision say nothing");
+        seen.stages = Some(StageNames { revision: current.name, names });
+        let rejection = admitted(&seen).unwrap_err();
+        assert_eq!(rejection.reason, Reason::UnknownStage);
+        assert_eq!(rejection.message, "spec.stages[1].name: there is no stage bds; the stages are source-1, bids");
+    }
 }

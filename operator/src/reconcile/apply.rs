@@ -14,20 +14,18 @@ use super::decide::{Call, Decision};
 use super::observe::Observed;
 use crate::cache::Kind;
 use crate::context::{Context, Memory};
-use crate::credential::{self, Change};
 use crate::event::{Happened, News};
 use crate::name::{MANAGER, Role};
 use crate::revision::Revision;
 use crate::subset::difference;
 
+mod credentials;
 mod trial;
 
 /// An object that somebody changes back at once is applied at most this often.
 const CONTESTED_MS: i64 = 60_000;
 /// How long the cache may take to show what was written.
 const CACHE_MS: i64 = 10_000;
-/// Credentials are looked at this often: their renewal is a matter of days.
-const CREDENTIALS_MS: i64 = 60_000;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -74,7 +72,8 @@ pub async fn apply(
         hand.object(Kind::Budget, object).await?;
     }
     if check.is_some() || workloads.iter().any(|workload| workload.replicas > 0) {
-        hand.credentials().await?;
+        hand.credentials(check.is_some() || hand.grows(&workloads)).await?;
+        hand.restart_strangers().await?;
     }
     // Before any pod: who looks later finds what the pods were made from, and why they went.
     for object in revisions {
@@ -100,7 +99,8 @@ pub async fn apply(
         hand.check(pod).await?;
     }
     for pod in checked {
-        hand.remove(&ApiResource::erase::<Pod>(&()), &pod.name_any(), pod.uid(), pod.resource_version()).await?;
+        hand.remove(&ApiResource::erase::<Pod>(&()), &pod.name_any(), (pod.uid(), pod.resource_version()), None)
+            .await?;
     }
     for revision in discarded {
         hand.discard(&revision).await?;
@@ -124,31 +124,6 @@ impl Hand<'_> {
 
     fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.context.client.clone(), &self.observed.identity.namespace, resource)
-    }
-
-    async fn credentials(&mut self) -> Result<(), Error> {
-        let now_ms = self.observed.now_ms;
-        let fresh = |at_ms: i64| now_ms - at_ms < CREDENTIALS_MS;
-        if self
-            .memory
-            .tls
-            .as_ref()
-            .is_some_and(|(tls, at_ms)| fresh(*at_ms) || now_ms < tls.renew_at_ms - CREDENTIALS_MS)
-        {
-            return Ok(());
-        }
-        self.may_act()?;
-        let (client, job) = (&self.context.client, &self.observed.identity);
-        let (tls, change) = credential::ensure(client, job, now_ms, self.context.settings.leaf_life).await?;
-        self.memory.tls = Some((tls, now_ms));
-        if change != Change::None {
-            self.applied.written += 1;
-        }
-        if change == Change::Renewed {
-            let note = "the pods read the new certificates without a restart";
-            self.applied.news.push(News::new(Happened::CertificatesRenewed, note));
-        }
-        Ok(())
     }
 
     async fn object(&mut self, kind: Kind, wanted: Value) -> Result<(), Error> {
@@ -279,6 +254,7 @@ impl Hand<'_> {
                     }
                     answer
                 }
+                Call::Keep(request) => client.keep(request).await.map(|_| ()),
                 Call::Release(request) => client.release(request).await.map(|_| ()),
             };
             if let Err(error) = answer {
@@ -300,14 +276,14 @@ impl Hand<'_> {
         ];
         for (kind, name) in objects {
             if let Some(live) = self.context.cache.object(&job, kind, &name) {
-                self.remove(&kind.resource(), &name, live.uid(), live.resource_version()).await?;
+                self.remove(&kind.resource(), &name, (live.uid(), live.resource_version()), None).await?;
             }
         }
         let name = job.revision(revision);
         let live = self.context.cache.revisions(&job).into_iter().find(|object| object.name_any() == name);
         if let Some(live) = live {
             let resource = ApiResource::erase::<ControllerRevision>(&());
-            self.remove(&resource, &name, live.uid(), live.resource_version()).await?;
+            self.remove(&resource, &name, (live.uid(), live.resource_version()), None).await?;
         }
         Ok(())
     }
@@ -316,11 +292,12 @@ impl Hand<'_> {
         &mut self,
         resource: &ApiResource,
         name: &str,
-        uid: Option<String>,
-        resource_version: Option<String>,
+        (uid, resource_version): (Option<String>, Option<String>),
+        grace_period_seconds: Option<u32>,
     ) -> Result<(), Error> {
         self.may_act()?;
-        let params = DeleteParams::background().preconditions(Preconditions { uid, resource_version });
+        let params = DeleteParams { grace_period_seconds, ..DeleteParams::background() }
+            .preconditions(Preconditions { uid, resource_version });
         match self.api(resource).delete(name, &params).await {
             Ok(_) => self.applied.written += 1,
             Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use millstream_api::crd::{OperationKind, OperationStep};
-use millstream_api::wire::{Expect, JobState, ReleaseRequest, ReleasedWorker, RescaleRequest, StopRequest};
+use millstream_api::wire::{JobState, KeepRequest, ReleaseRequest, ReleasedWorker, RescaleRequest, StopRequest};
 
 use super::admit::{Admitted, Rejection};
 use super::observe::{Answer, Observed, Said};
@@ -80,6 +80,8 @@ pub enum Call {
     Rescale(RescaleRequest),
     /// To place nothing on these workers any more. Only then do they go.
     Release(ReleaseRequest),
+    /// To keep another number of checkpoints.
+    Keep(KeepRequest),
 }
 
 /// Decides.
@@ -138,7 +140,7 @@ fn stop(observed: &Observed, decision: &mut Decision, kind: OperationKind, is_me
     let is_exact =
         |revision: &str| kind != OperationKind::Suspend && redeploy::is_unproven(observed, decision, revision);
     let call =
-        |said: &Said, savepoint| Call::Stop(StopRequest { savepoint, resumes: true, expect: Some(expect(said)) });
+        |said: &Said, savepoint| Call::Stop(StopRequest { savepoint, resumes: true, expect: Some(said.expect()) });
     let mut calls = Vec::new();
     let wait = match &observed.answer {
         Answer::Said(said) if is_meant(&said.revision) => match (said.job.state, is_exact(&said.revision)) {
@@ -259,20 +261,22 @@ fn run(
             }
             Action::Rescale(request) => {
                 decision.news.push(News::new(Happened::RescaleStarted, describe(&request, said)));
-                decision.calls.push(Call::Rescale(RescaleRequest { expect: Some(expect(said)), ..request }));
+                decision.calls.push(Call::Rescale(RescaleRequest { expect: Some(said.expect()), ..request }));
             }
             Action::Report(report) => decision.reports.push(*report),
         }
     }
+    decision.calls.extend(kept(observed, admitted, said).map(Call::Keep));
     decision.news.extend(decision.reports.iter().filter_map(|report| told(report, plan.mode)));
     decision.operation = rescale_operation(said, memory, desired);
     decision.numbers = numbers;
 }
 
-/// What a mutating call was decided on: it is refused if the job is not like this any more.
-fn expect(said: &Said) -> Expect {
-    let versions = said.stages.iter().map(|stage| (stage.name.clone(), stage.table_version));
-    Expect { generation: Some(said.job.generation), table_versions: versions.collect() }
+/// As many checkpoints as the newest spec says, if that can be run.
+fn kept(observed: &Observed, admitted: &Result<Admitted, Rejection>, said: &Said) -> Option<KeepRequest> {
+    let checkpoints = observed.job.spec.checkpoint.keep;
+    let differs = said.job.checkpoints_kept.is_some_and(|kept| kept != checkpoints);
+    (admitted.is_ok() && differs).then(|| KeepRequest { checkpoints, expect: Some(said.expect()) })
 }
 
 /// The workers from number `count` on, as they are registered now.
@@ -280,7 +284,7 @@ fn release(said: &Said, count: u32) -> Option<ReleaseRequest> {
     let goes = said.job.workers.iter().filter(|worker| ordinal(&worker.id).is_some_and(|number| number >= count));
     let workers: Vec<_> =
         goes.map(|worker| ReleasedWorker { name: worker.id.clone(), incarnation: worker.incarnation }).collect();
-    (!workers.is_empty()).then(|| ReleaseRequest { workers, expect: Some(expect(said)) })
+    (!workers.is_empty()).then(|| ReleaseRequest { workers, expect: Some(said.expect()) })
 }
 
 fn describe(request: &RescaleRequest, said: &Said) -> String {

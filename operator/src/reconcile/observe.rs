@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
 use millstream_api::crd::{REVISION_LABEL, StreamJob};
-use millstream_api::wire::{JobStatus, RescaleStatus, StageStatus};
+use millstream_api::wire::{Expect, JobStatus, RescaleStatus, StageStatus};
 
 use super::Error;
 use super::reference::{self, References};
@@ -22,7 +22,7 @@ use crate::revision::Revision;
 /// A ConfigMap with SQL text is looked at this often: it is read by name, since watching all maps of a cluster costs too much.
 const SQL_AGE_MS: i64 = 30_000;
 /// Credentials are read again this often, in case someone removed them.
-const TLS_AGE_MS: i64 = 600_000;
+pub(super) const TLS_AGE_MS: i64 = 600_000;
 /// Refused pods are looked for this often, while pods are missing.
 const REFUSALS_AGE_MS: i64 = 5_000;
 
@@ -49,8 +49,19 @@ pub struct Observed {
     pub refused: Option<(String, i64, Trouble)>,
     /// What its coordinator says.
     pub answer: Answer,
+    /// The stages of a revision, as its coordinator said last.
+    pub stages: Option<StageNames>,
     /// What its spec refers to, beside its SQL.
     pub references: References,
+}
+
+/// The names of the stages of a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageNames {
+    /// Of which.
+    pub revision: String,
+    /// In the order of the stage graph.
+    pub names: Vec<String>,
 }
 
 /// Where the SQL is.
@@ -111,6 +122,14 @@ pub struct Said {
     pub rescales: Vec<RescaleStatus>,
 }
 
+impl Said {
+    /// What a mutating call that is decided on this is decided on: it is refused if the job is not like this any more.
+    pub fn expect(&self) -> Expect {
+        let versions = self.stages.iter().map(|stage| (stage.name.clone(), stage.table_version));
+        Expect { generation: Some(self.job.generation), table_versions: versions.collect() }
+    }
+}
+
 impl Observed {
     /// What the coordinator says, if it says something.
     pub fn said(&self) -> Option<&Said> {
@@ -148,10 +167,23 @@ pub async fn observe(context: &Context, job: &Arc<StreamJob>, memory: &mut Memor
     let pods = context.cache.pods(&identity);
     let refusals = refusals(context, &identity, &workloads, memory, now_ms).await;
     let answer = ask(context, &identity, &pods, memory, now_ms).await?;
-    let refused = memory.refused.clone();
+    let (refused, stages) = (memory.refused.clone(), memory.stages.clone());
     let references = reference::look(context, job, &identity, memory, now_ms).await?;
     let job = Arc::clone(job);
-    Ok(Observed { now_ms, job, identity, sql, revisions, workloads, pods, refusals, refused, answer, references })
+    Ok(Observed {
+        now_ms,
+        job,
+        identity,
+        sql,
+        revisions,
+        workloads,
+        pods,
+        refusals,
+        refused,
+        answer,
+        stages,
+        references,
+    })
 }
 
 async fn sql(
@@ -299,6 +331,10 @@ async fn ask(
     Ok(match said {
         Ok((job, stages, rescales)) => {
             memory.silent_since_ms = None;
+            let names = || stages.iter().map(|stage| stage.name.clone()).collect();
+            if memory.stages.as_ref().is_none_or(|known| known.revision != revision) && !stages.is_empty() {
+                memory.stages = Some(StageNames { revision: revision.clone(), names: names() });
+            }
             Answer::Said(Box::new(Said { revision, job, stages, rescales }))
         }
         Err(error) => {
@@ -323,9 +359,10 @@ async fn client(
     now_ms: i64,
 ) -> Result<Option<Arc<Client>>, Error> {
     if memory.tls.as_ref().is_none_or(|(_, at_ms)| now_ms - at_ms >= TLS_AGE_MS) {
-        memory.tls = credential::read(&context.client, job).await?.map(|tls| (tls, now_ms));
+        memory.know(credential::read(&context.client, job).await?, now_ms);
     }
-    let Some((tls, _)) = &memory.tls else { return Ok(None) };
+    // A coordinator that runs knows what there was.
+    let Some(tls) = memory.tls.as_ref().map(|(tls, _)| tls).or(memory.tls_before.as_ref()) else { return Ok(None) };
     let key = format!("{}{}", tls.token, tls.bundle);
     if let Some((at, known, client)) = &memory.client
         && (at, known) == (&address, &key)

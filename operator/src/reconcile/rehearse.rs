@@ -74,7 +74,7 @@ pub fn new_revision<'a>(observed: &Observed, decision: &'a Decision) -> Option<&
 /// What the API server says against an object. What is wrong with the object itself is final; what a namespace or a policy forbids
 /// may be allowed later. A quota says nothing of the revision: it counts pods that will have gone by then.
 pub fn refused(about: About, status: &Status) -> Option<Trouble> {
-    if status.code == 403 {
+    if status.code == 403 || is_policy(status) {
         return Some(diagnose::refusal(&status.message)).filter(|trouble| trouble.reason != Reason::QuotaExceeded);
     }
     if ![400, 422].contains(&status.code) {
@@ -85,6 +85,13 @@ pub fn refused(about: About, status: &Status) -> Option<Trouble> {
     let said: Vec<String> = named.map(|cause| format!("{}: {}", path(about, &cause.field), cause.message)).collect();
     let message = if said.is_empty() { status.message.clone() } else { said.join("; ") };
     Some(Trouble { is_final: true, ..Trouble::new(Reason::InvalidPodTemplate, None, message) })
+}
+
+/// Whether a policy speaks, or a webhook: whatever code these have, what they forbid today they may allow tomorrow. (The API server gives
+/// 422 for a policy without a reason, 400 for a webhook without a code; the words are its own.)
+fn is_policy(status: &Status) -> bool {
+    [400, 422].contains(&status.code)
+        && ["ValidatingAdmissionPolicy '", "admission webhook \""].iter().any(|said| status.message.contains(said))
 }
 
 /// Where the user wrote it.
@@ -127,6 +134,16 @@ mod tests {
         assert_eq!(refused(worker, &quota), None);
         let policy = Status { message: "admission webhook denied the request".into(), ..said(403, &json!([])) };
         assert!(!refused(worker, &policy).unwrap().is_final);
+        for (code, message) in [
+            (
+                422,
+                "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' with binding 'team' denied request: no team",
+            ),
+            (400, "admission webhook \"team.example.com\" denied the request: no team"),
+        ] {
+            let found = refused(worker, &Status { message: message.into(), ..said(code, &json!([])) }).unwrap();
+            assert_eq!((found.is_final, found.message.as_str()), (false, message));
+        }
         let forbids = Status { message: "violates PodSecurity \"restricted:latest\"".into(), ..said(403, &json!([])) };
         let found = refused(worker, &forbids).unwrap();
         assert_eq!((found.is_final, found.reason), (false, Reason::PodSecurity));

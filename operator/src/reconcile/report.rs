@@ -21,6 +21,7 @@ mod lag;
 mod obstacle;
 mod ready;
 
+pub use condition::ignored;
 pub use obstacle::obstacle;
 pub use ready::is_settled;
 

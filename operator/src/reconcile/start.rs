@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::admit::Rejection;
 use super::reference::References;
-use crate::revision::{Inputs, Revision, Start, begun_of};
+use crate::revision::{Inputs, Revision, Start, Wish, begun_of};
 
 /// Whether the job goes back to something if this revision comes after that: then it is not the same revision again.
 pub fn goes_back(again: &Revision, current: Option<&Revision>) -> bool {
@@ -19,7 +19,6 @@ pub fn start(
     inputs: &Inputs,
     current: Option<&Revision>,
     references: &References,
-    generation: i64,
 ) -> Result<Start, Rejection> {
     let wanted = serde_json::to_value(inputs).unwrap_or_default();
     if let Some(current) = current
@@ -28,7 +27,7 @@ pub fn start(
     {
         return Ok(before);
     }
-    Ok(Start { from: resolve(&spec.start_from, references)?, restore: current.map(|_| generation.to_string()) })
+    Ok(Start { from: resolve(&spec.start_from, references)?, restore: current.map(|_| Wish::Own) })
 }
 
 /// Where inputs have what the user wrote.

@@ -42,6 +42,7 @@ pub fn observed(image: &str, revisions: Vec<Revision>) -> Observed {
         refusals: Vec::new(),
         refused: None,
         answer: Answer::Absent,
+        stages: None,
         references: References::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! The user's pod template on top of ours. What cannot be merged, or would break what the operator relies on, is refused with
 //! its path. Pure.
 use k8s_openapi::DeepMerge;
-use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec, Toleration};
 use millstream_api::crd::GROUP;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,8 +34,20 @@ pub fn merge(mut template: PodTemplateSpec, user: &Value, path: &str) -> Result<
     if !refused.is_empty() {
         return Err(refused);
     }
+    let ours = template.spec.as_ref().and_then(|spec| spec.tolerations.clone());
     template.merge_from(overlay);
+    keep_tolerations(&mut template, ours.unwrap_or_default());
     Ok(template)
+}
+
+/// A list of tolerations is merged as a whole; ours stay, but for those of taints that the user's are about.
+fn keep_tolerations(template: &mut PodTemplateSpec, ours: Vec<Toleration>) {
+    let Some(all) = template.spec.as_mut().and_then(|spec| spec.tolerations.as_mut()) else { return };
+    for one in ours {
+        if !all.iter().any(|theirs| theirs.key == one.key && (theirs.effect.is_none() || theirs.effect == one.effect)) {
+            all.push(one);
+        }
+    }
 }
 
 /// Fields the user wrote that no pod has.
@@ -161,6 +173,21 @@ mod tests {
         assert_eq!(main.env.as_ref().unwrap().len(), 2);
         assert_eq!((spec.containers.len(), spec.node_selector.unwrap()["disk"].as_str()), (2, "ssd"));
         assert_eq!(merged.metadata.unwrap().labels.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn our_tolerations_stay_unless_the_user_has_some_of_the_same_taint() {
+        let merged = |user: Value| {
+            let template = merge(ours(), &json!({"spec": {"tolerations": user}}), "spec.worker.podTemplate").unwrap();
+            serde_json::to_value(template.spec.unwrap().tolerations).unwrap()
+        };
+        let ours = json!({"key": "k", "operator": "Exists"});
+        let other = json!({"key": "dedicated", "operator": "Exists"});
+        assert_eq!(merged(json!([other])), json!([other, ours]));
+        let same = json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5});
+        assert_eq!(merged(json!([same, other])), json!([same, other, ours]), "of another effect");
+        let all = json!({"key": "k", "operator": "Exists", "tolerationSeconds": 5});
+        assert_eq!(merged(json!([all])), json!([all]));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::name::{Identity, Role};
 
 /// Annotation: when the leaves are renewed.
 pub const RENEW_AT: &str = "millstream.dev/renew-at";
+/// Annotation: since when the token is what it is, if the secret was made anew with the token it had.
+pub const TOKEN_SINCE: &str = "millstream.dev/token-since";
 /// Key of the bundle of authorities.
 pub const BUNDLE: &str = "ca.crt";
 /// Key of the authority's own key.
@@ -29,6 +31,8 @@ pub struct Tls {
     pub worker: Pair,
     /// The API's bearer token. A renewal of leaves keeps it.
     pub token: String,
+    /// Since when the token is what it is, by the clock of the API server: pods that are older know another one.
+    pub token_since_ms: Option<i64>,
     /// When the leaves are due for renewal.
     pub renew_at_ms: i64,
 }
@@ -48,8 +52,9 @@ pub fn tls(job: &Identity, tls: &Tls) -> Secret {
         data.insert(format!("{}.key", role.as_str()), pair.key.clone());
     }
     let mut secret = secret(job, job.tls_secret(), data);
-    let at = Timestamp::from_millisecond(tls.renew_at_ms).unwrap_or_default();
-    secret.metadata.annotations = Some([(RENEW_AT.to_owned(), at.to_string())].into());
+    let times = [(RENEW_AT, Some(tls.renew_at_ms)), (TOKEN_SINCE, tls.token_since_ms)].into_iter();
+    let text = |at_ms| Timestamp::from_millisecond(at_ms).unwrap_or_default().to_string();
+    secret.metadata.annotations = Some(times.filter_map(|(key, at_ms)| Some((key.to_owned(), text(at_ms?)))).collect());
     secret
 }
 
@@ -75,15 +80,23 @@ pub fn read_tls(secret: &Secret) -> Option<Tls> {
         let name = role.as_str();
         Some(Pair { certificate: text(secret, &format!("{name}.crt"))?, key: text(secret, &format!("{name}.key"))? })
     };
-    let annotation = secret.metadata.annotations.as_ref().and_then(|all| all.get(RENEW_AT));
-    let renew_at = annotation.and_then(|text| text.parse::<Timestamp>().ok());
+    let time = |key: &str| {
+        let text = secret.metadata.annotations.as_ref()?.get(key)?;
+        Some(text.parse::<Timestamp>().ok()?.as_millisecond())
+    };
     Some(Tls {
         bundle: text(secret, BUNDLE)?,
         coordinator: pair(Role::Coordinator)?,
         worker: pair(Role::Worker)?,
         token: text(secret, TOKEN)?,
-        renew_at_ms: renew_at.map_or(0, Timestamp::as_millisecond),
+        token_since_ms: time(TOKEN_SINCE).or_else(|| made_ms(secret)),
+        renew_at_ms: time(RENEW_AT).unwrap_or(0),
     })
+}
+
+/// When the API server was given the secret.
+pub fn made_ms(secret: &Secret) -> Option<i64> {
+    Some(secret.metadata.creation_timestamp.as_ref()?.0.as_millisecond())
 }
 
 fn text(secret: &Secret, key: &str) -> Option<String> {

@@ -93,7 +93,6 @@ impl Place {
         Operator::start(self.server, options(&self.namespace)).await
     }
 
-    /// Waits until the status is about this job as it was applied and `holds`.
     /// Lets the namespace have none of these, as long as the quota is there.
     async fn forbid(&self, what: &str) -> Result<Api<ResourceQuota>> {
         let quotas = Api::<ResourceQuota>::namespaced(self.client.clone(), &self.namespace);
@@ -105,6 +104,7 @@ impl Place {
         Ok(quotas)
     }
 
+    /// Waits until the status is about this job as it was applied and `holds`.
     async fn status(&self, job: &StreamJob, what: &str, holds: impl Fn(&StreamJob) -> bool) -> Result<StreamJob> {
         let mut last = None;
         let seen = until(what, LIMIT, async || {

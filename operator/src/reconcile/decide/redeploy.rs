@@ -152,7 +152,8 @@ fn judge(observed: &Observed, current: &mut Revision, decision: &mut Decision) -
     let limit_ms = upgrade.health_timeout.as_ms().max(2 * observed.job.spec.checkpoint.interval.as_ms());
     let is_late = trial.since_ms.is_some_and(|since_ms| observed.now_ms - since_ms >= limit_ms);
     // What it goes back to takes the place of the state that the last good one would need.
-    let can_return = revision::goes_back(current).is_none() && last_good(&observed.revisions, current).is_some();
+    let can_return =
+        !revision::is_going_back(current, &observed.revisions) && last_good(&observed.revisions, current).is_some();
     if observed.job.spec.suspend || upgrade.rollback == Rollback::Never || !can_return || !(has_failed || is_late) {
         return false;
     }

@@ -32,10 +32,22 @@ pub fn conditions(facts: &Facts<'_>, rejection: Option<&Rejection>) -> Vec<Condi
     ];
     all.map(|observation| {
         // Whether it is accepted is said of the newest spec, even while everything else is about the one before.
-        let newest = (observation.kind == ConditionType::Accepted).then_some(facts.observed.job.metadata.generation);
-        observation.condition(newest.unwrap_or(generation), before, &now)
+        let about = match observation.kind {
+            ConditionType::Accepted => facts.observed.job.metadata.generation,
+            // `kubectl wait` must not take the readiness of the last good spec for that of one that is refused.
+            ConditionType::Ready if rejection.is_some() => last_good(facts).or(generation),
+            _ => generation,
+        };
+        observation.condition(about, before, &now)
     })
     .into()
+}
+
+/// The newest generation whose spec is in force, while a newer one is refused.
+fn last_good(facts: &Facts<'_>) -> Option<i64> {
+    let newest = facts.observed.job.metadata.generation;
+    let told = find(&facts.before.conditions, ConditionType::Ready).and_then(|ready| ready.observed_generation);
+    told.filter(|told| Some(*told) < newest).or_else(|| Some(facts.decision.target.as_ref()?.data.generation))
 }
 
 fn say(kind: ConditionType, holds: Option<bool>, reason: Reason, message: impl Into<String>) -> Observation {
@@ -123,7 +135,27 @@ fn checkpoints(facts: &Facts<'_>) -> Observation {
     }
 }
 
+/// What ends the message of a job whose parallelism somebody has written, which the autoscaler decides about.
+const IGNORED: &str = " in spec.parallelism would be where it begins";
+
+/// What a message says of a write that is ignored.
+pub fn ignored(message: &str) -> Option<&str> {
+    message.rsplit("; ").next().filter(|said| said.ends_with(IGNORED))
+}
+
+/// What the autoscaler does, whatever that is with what somebody wrote in vain.
 fn autoscaling(facts: &Facts<'_>) -> Observation {
+    let observation = deciding(facts);
+    if facts.observed.job.spec.autoscaling.mode != Mode::Auto || !is_ignored(facts) {
+        return observation;
+    }
+    let message = format!("{}; {}{IGNORED}", observation.message, facts.observed.job.spec.parallelism);
+    let is_plain = observation.reason == Reason::Deciding;
+    let reason = if is_plain { Reason::WriteIgnored } else { observation.reason };
+    Observation { reason, message, ..observation }
+}
+
+fn deciding(facts: &Facts<'_>) -> Observation {
     let kind = ConditionType::AutoscalingActive;
     let mode = facts.observed.job.spec.autoscaling.mode;
     if mode == Mode::Off {
@@ -151,12 +183,6 @@ fn autoscaling(facts: &Facts<'_>) -> Observation {
     match mode {
         Mode::Advise => {
             say(kind, Some(true), Reason::Advising, "says what it would do in status.recommendation and events")
-        }
-        _ if is_ignored(facts) => {
-            let asked = facts.observed.job.spec.parallelism;
-            let message =
-                format!("the parallelism follows the load; {asked} in spec.parallelism would be where it begins");
-            say(kind, Some(true), Reason::WriteIgnored, message)
         }
         _ => say(kind, Some(true), Reason::Deciding, "the parallelism follows the load"),
     }

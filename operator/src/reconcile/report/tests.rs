@@ -178,3 +178,60 @@ fn checkpoints_are_late_when_the_job_has_run_for_long_without_one() {
         assert_eq!((found.0.as_str(), found.1.as_str()), (status, reason), "{completed_ms:?} {found:?}");
     }
 }
+
+#[test]
+fn the_readiness_of_the_last_good_spec_is_not_that_of_one_that_is_refused() {
+    let generations = |seen: &Observed, before: &StreamJobStatus| {
+        let facts = Facts {
+            observed: seen,
+            admitted: &admitted(seen),
+            decision: &decision(seen),
+            applied: &Applied::default(),
+            control: &Memory::default(),
+            installation: "m/m",
+            before,
+        };
+        let status = status(facts);
+        let of = |kind| find(&status.conditions, kind).unwrap().observed_generation;
+        assert_eq!(find(&status.conditions, ConditionType::Ready).unwrap().status, "True");
+        (of(ConditionType::Accepted), of(ConditionType::Ready), status.observed_generation)
+    };
+    let mut seen = up(JobState::Running);
+    let runs = before(true, Reason::Running, 100_000);
+    assert_eq!(generations(&seen, &runs), (Some(7), Some(7), Some(7)));
+    let job = Arc::make_mut(&mut seen.job);
+    (job.metadata.generation, job.spec.store) = (Some(9), None);
+    assert_eq!(generations(&seen, &runs), (Some(9), Some(7), Some(9)));
+    // The last good spec changed only what changes live.
+    let mut live = runs.clone();
+    live.conditions[0].observed_generation = Some(8);
+    assert_eq!(generations(&seen, &live), (Some(9), Some(8), Some(9)));
+    assert_eq!(generations(&seen, &StreamJobStatus::default()), (Some(9), Some(7), Some(9)), "it was erased");
+}
+
+#[test]
+fn what_follows_the_load_alone_is_written_twice_a_minute_at_most() {
+    let before = StreamJobStatus { operator: Some("m/m".into()), ..before(true, Reason::Running, 100_000) };
+    let lags = StreamJobStatus { lag: Some("10s".into()), ..before.clone() };
+    let grown = StreamJobStatus { parallelism: Some(2), ..lags.clone() };
+    let quiet = |status: &StreamJobStatus, age_ms: Option<i64>| {
+        is_quiet(status, &before, age_ms.map(|age_ms| NOW_MS - age_ms), NOW_MS)
+    };
+    assert!(quiet(&before, None) && quiet(&before, Some(600_000)));
+    assert!(quiet(&lags, Some(29_999)) && !quiet(&lags, Some(30_000)) && !quiet(&lags, None));
+    assert!(!quiet(&grown, Some(0)));
+}
+
+#[test]
+fn a_write_that_is_ignored_is_said_beside_whatever_the_autoscaler_does() {
+    let mut seen = up(JobState::Running);
+    let job = Arc::make_mut(&mut seen.job);
+    job.spec.autoscaling.mode = crate::control::Mode::Auto;
+    let (kind, new) = (ConditionType::AutoscalingActive, StreamJobStatus::default());
+    assert_eq!(ignored(&told(&seen, &new, kind).2), None);
+    let job = Arc::make_mut(&mut seen.job);
+    (job.metadata.generation, job.spec.parallelism) = (Some(8), 5);
+    let (_, reason, message) = told(&seen, &new, kind);
+    assert_eq!(reason, "NoInformation");
+    assert_eq!(ignored(&message), Some("5 in spec.parallelism would be where it begins"), "{message}");
+}

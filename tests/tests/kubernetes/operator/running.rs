@@ -5,6 +5,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use millstream_api::crd::{ConditionType, StreamJob};
+use millstream_tests::operator::check::Passing;
 use millstream_tests::operator::wire::Wire;
 use millstream_tests::operator::{Operator, check, options};
 use millstream_tests::process::until;
@@ -47,6 +48,43 @@ async fn a_status_that_is_erased_changes_nothing_of_a_job_that_runs() -> Result<
         assert_eq!(coordinator.changes(), changes);
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn what_changes_in_place_needs_no_other_pod() -> Result<()> {
+    let place = Place::new("kept").await?;
+    let wire = Wire::new(None);
+    let (coordinator, _kubelets) = place.played(&wire).await?;
+    let operator = Operator::on(place.server, options(&place.namespace), wire).await?;
+    place.status(&place.apply(json!({})).await?, "a job that runs", |job| runs(job, 1)).await?;
+    let before = pods(&place).await?;
+    place.apply(json!({"checkpoint": {"keep": 7}})).await?;
+    let asked = async || Ok((coordinator.changes() == ["begins", "keep 7"]).then_some(()));
+    until("another number of checkpoints", LIMIT, asked).await?;
+    operator.look().await?;
+    assert_eq!(coordinator.changes(), ["begins", "keep 7"], "once");
+    assert_eq!(pods(&place).await?, before);
+    operator.stop().await
+}
+
+#[tokio::test]
+async fn a_job_that_has_grown_begins_again_as_large() -> Result<()> {
+    let place = Place::new("grown").await?;
+    let _checks = Passing::begin(&place.client, &place.namespace);
+    let wire = Wire::new(None);
+    let (coordinator, _kubelets) = place.played(&wire).await?;
+    let operator = Operator::on(place.server, options(&place.namespace), wire).await?;
+    place.status(&place.apply(json!({"parallelism": 2})).await?, "two tasks", |job| runs(job, 2)).await?;
+    // From now on the spec says where a job begins that has nothing to go on from.
+    let job = place.apply(json!({"parallelism": 1, "autoscaling": {"mode": "Auto", "maxParallelism": 4}})).await?;
+    let job = place.status(&job, "the same tasks", |job| runs(job, 2)).await?;
+    let revision = |job: &StreamJob| job.status.clone().and_then(|status| status.revision);
+    let again = json!({"metadata": {"annotations": {"millstream.dev/restart": "1"}}});
+    place.jobs.patch("orders", &PatchParams::default(), &Patch::Merge(again)).await?;
+    let begun = place.status(&job, "as many tasks", |now| runs(now, 2) && revision(now) != revision(&job)).await?;
+    ensure!(begun.spec.parallelism == 1);
+    assert_eq!(coordinator.changes(), ["begins", "rescale to 2", "stop, leaves Checkpoint", "begins"]);
+    operator.stop().await
 }
 
 #[tokio::test]
