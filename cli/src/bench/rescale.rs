@@ -1,5 +1,5 @@
 //! What a rescale does to a job with state: real processes, checkpoints on, records offered on schedule whatever happens.
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::args::{RescaleBenchArgs, Strategy};
 use crate::progress::thousands;
@@ -48,6 +48,9 @@ pub fn bench(args: &RescaleBenchArgs) -> Result<()> {
     if let Some(path) = &args.svg {
         std::fs::write(path, svg::draw(&traces)).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let is_wrong = |figures: &&Figures| figures.lost + figures.duplicated + figures.reordered > 0;
+    let wrong = all.iter().filter(is_wrong).count();
+    ensure!(wrong == 0, "{wrong} of {} rescales lost, doubled or reordered records: a bug", all.len());
     Ok(())
 }
 
