@@ -50,9 +50,16 @@ pub trait Connector: Send + Sync {
     fn takes_updates(&self) -> bool;
     /// Refuses bad or unknown options and folders that cannot be written.
     fn validate(&self, table: &TableSpec) -> Result<(), Error>;
-    /// Removes uncommitted output that this job left behind in earlier generations and that is not in `keep`.
+    /// Removes uncommitted output that this job left behind in generations up to this one and that is not in `keep`. That of later ones
+    /// stays: whoever cleans may have been told to by a coordinator that is gone since.
     /// Called once before the tasks of a generation start, and once with nothing to keep when the job has ended.
-    fn clean(&self, table: &TableSpec, job_id: u64, keep: &[Committable]) -> Result<(), Error>;
+    fn clean(&self, table: &TableSpec, job: (u64, Generation), keep: &[Committable]) -> Result<(), Error>;
     /// Opens it for one task.
     fn open(&self, table: &TableSpec, context: &Context) -> Result<Box<dyn Sink>, Error>;
+}
+
+/// Whether the name of an uncommitted file, behind its prefix, is that of a generation up to this one.
+fn is_up_to(rest: &str, generation: Generation) -> bool {
+    let number = rest.split('-').next().and_then(|number| number.parse::<Generation>().ok());
+    number.is_some_and(|number| number <= generation)
 }

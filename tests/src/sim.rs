@@ -123,6 +123,10 @@ pub struct Faults {
     pub fail_store: u32,
     /// Someone asks for a rescale to random parallelisms.
     pub rescale: u32,
+    /// Someone asks for other owners: by a table, by load, or away from a worker.
+    pub spread: u32,
+    /// Someone cancels a rescale that is under way.
+    pub cancel: u32,
     /// Someone asks for a savepoint.
     pub savepoint: u32,
     /// A worker is told to end, and drains; it comes back as a new incarnation.
@@ -139,6 +143,8 @@ impl Faults {
             cut_control: 1,
             fail_store: 2,
             rescale: 2,
+            spread: 1,
+            cancel: 1,
             savepoint: 1,
             drain: 1,
         }
@@ -152,6 +158,8 @@ impl Faults {
             + self.cut_control
             + self.fail_store
             + self.rescale
+            + self.spread
+            + self.cancel
             + self.savepoint
             + self.drain
     }

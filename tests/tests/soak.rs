@@ -27,6 +27,8 @@ struct Done {
     groups_moved: u64,
     workers_killed: u64,
     coordinators_killed: u64,
+    /// Of these, while a rescale was under way.
+    killed_on_the_way: u64,
 }
 
 /// Numbers of a seed (splitmix64).
@@ -56,8 +58,22 @@ async fn next_checkpoint(job: &mut Job, epoch: u64) -> Result<Option<JobStatus>>
     }
 }
 
-/// Asks for other parallelisms of some stages, and waits for the end of that.
-async fn rescale(job: &mut Job, dice: &mut Dice, done: &mut Done) -> Result<()> {
+/// Kills the coordinator or a worker with SIGKILL. Says whether there was one: it may be gone already.
+fn kill(job: &Job, status: &JobStatus, is_coordinator: bool, dice: &mut Dice, done: &mut Done) -> bool {
+    let (pid, killed) = if is_coordinator {
+        (status.coordinator.pid, &mut done.coordinators_killed)
+    } else {
+        let number = dice.below(status.workers.len().max(1) as u64) as usize;
+        let Some(worker) = status.workers.get(number) else { return false };
+        (worker.pid, &mut done.workers_killed)
+    };
+    let is_killed = job.kill(pid).is_ok();
+    *killed += u64::from(is_killed);
+    is_killed
+}
+
+/// Asks for other parallelisms of some stages, and waits for the end of that. Every third time somebody dies on the way.
+async fn rescale(job: &mut Job, status: &JobStatus, dice: &mut Dice, done: &mut Done) -> Result<()> {
     let Some(stages) = job.stages().await else { return Ok(()) };
     let client = Client::in_workdir(job.workdir().path())?;
     let strategy = match dice.below(6) {
@@ -73,6 +89,19 @@ async fn rescale(job: &mut Job, dice: &mut Dice, done: &mut Done) -> Result<()> 
         done.refused += 1; // The job is recovering, or nearly over.
         return Ok(());
     };
+    if dice.below(3) == 0 {
+        let (batches, is_coordinator) = (dice.below(4) as u32, dice.below(2) == 0);
+        let come_far = until("some batches of a rescale", LIMIT, async || {
+            let rescales = client.rescales().await.unwrap_or_default();
+            let found = rescales.iter().find(|found| found.id == asked.id);
+            let is_over = job.is_over() || found.is_none_or(|found| found.state.is_final());
+            let is_there = found.is_some_and(|found| found.batches_done >= batches);
+            Ok((is_over || is_there).then_some(!is_over))
+        });
+        let on_the_way = come_far.await?;
+        let is_killed = kill(job, status, is_coordinator, dice, done);
+        done.killed_on_the_way += u64::from(on_the_way && is_killed);
+    }
     let over = until("the end of a rescale", LIMIT, async || {
         if job.is_over() {
             return Ok(Some(None));
@@ -99,15 +128,8 @@ async fn disturb(job: &mut Job, dice: &mut Dice) -> Result<Done> {
     while let Some(status) = next_checkpoint(job, epoch).await? {
         epoch = status.checkpoint.as_ref().map_or(epoch, |checkpoint| checkpoint.epoch);
         match dice.below(10) {
-            0 => {
-                // It may be gone already.
-                done.coordinators_killed += u64::from(job.kill(status.coordinator.pid).is_ok());
-            }
-            1 => {
-                let worker = &status.workers[dice.below(status.workers.len() as u64) as usize];
-                done.workers_killed += u64::from(job.kill(worker.pid).is_ok());
-            }
-            _ => rescale(job, dice, &mut done).await?,
+            one @ (0 | 1) => drop(kill(job, &status, one == 0, dice, &mut done)),
+            _ => rescale(job, &status, dice, &mut done).await?,
         }
     }
     Ok(done)

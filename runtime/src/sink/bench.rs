@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, Generation};
 use millstream_sql::graph::TableSpec;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::bench::stream::Stream;
 use crate::bench::{Due, Offer};
 use crate::clock::{Clock, SystemClock};
 use crate::connector::options::{OptionDoc, OptionKind, Options};
-use crate::sink::{Committable, Connector, Context, Sink};
+use crate::sink::{Committable, Connector, Context, Sink, is_up_to};
 use crate::source::Error;
 
 mod arrivals;
@@ -71,7 +71,7 @@ impl Connector for Bench {
         fits.then_some(()).ok_or_else(wrong)
     }
 
-    fn clean(&self, table: &TableSpec, _job_id: u64, keep: &[Committable]) -> Result<(), Error> {
+    fn clean(&self, table: &TableSpec, (_, generation): (u64, Generation), keep: &[Committable]) -> Result<(), Error> {
         let folder = folder(&Options::read(table, options())?);
         let keep = keep.iter().map(|one| Ok(token(one)?.from)).collect::<Result<BTreeSet<PathBuf>, Error>>()?;
         let entries = match fs::read_dir(&folder) {
@@ -80,7 +80,8 @@ impl Connector for Bench {
         };
         for entry in entries {
             let path = entry.map_err(|error| unwritable(&folder, error))?.path();
-            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(HIDDEN));
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_hidden = name.strip_prefix(HIDDEN).is_some_and(|rest| is_up_to(rest, generation));
             if is_hidden && !keep.contains(&path) {
                 fs::remove_file(&path).map_err(|error| unwritable(&path, error))?;
             }

@@ -1,5 +1,5 @@
 //! The blackhole sink: takes rows and forgets them, so that everything before it can be measured.
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, Generation};
 use millstream_sql::graph::TableSpec;
 
 use crate::batch::Batch;
@@ -19,7 +19,7 @@ impl Connector for Blackhole {
         Options::read(table, &[]).map(|_| ())
     }
 
-    fn clean(&self, _table: &TableSpec, _job_id: u64, _keep: &[Committable]) -> Result<(), Error> {
+    fn clean(&self, _table: &TableSpec, _job: (u64, Generation), _keep: &[Committable]) -> Result<(), Error> {
         Ok(())
     }
 

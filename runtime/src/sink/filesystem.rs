@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, Generation};
 use millstream_sql::graph::TableSpec;
 use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::connector::options::{OptionDoc, OptionKind, Options};
 use crate::connector::sql_type;
 use crate::format::text::is_writable;
 use crate::format::{self, Format};
-use crate::sink::{Committable, Connector, Context, Sink};
+use crate::sink::{Committable, Connector, Context, Sink, is_up_to};
 use crate::source::Error;
 
 /// Bytes of text gathered before they are written.
@@ -70,8 +70,13 @@ impl Connector for Filesystem {
         })
     }
 
-    fn clean(&self, table: &TableSpec, job_id: u64, keep: &[Committable]) -> Result<(), Error> {
-        let (folder, ..) = read(table)?;
+    fn clean(
+        &self,
+        table: &TableSpec,
+        (job_id, generation): (u64, Generation),
+        keep: &[Committable],
+    ) -> Result<(), Error> {
+        let ((folder, ..), prefix) = (read(table)?, hidden_prefix(job_id));
         let keep = keep.iter().map(token).collect::<Result<Vec<_>, _>>()?;
         let failed = |error| unwritable(&folder, error);
         let entries = match fs::read_dir(&folder) {
@@ -80,8 +85,8 @@ impl Connector for Filesystem {
         };
         for entry in entries {
             let path = entry.map_err(failed)?.path();
-            let is_ours =
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&hidden_prefix(job_id)));
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_ours = name.strip_prefix(&prefix).is_some_and(|rest| is_up_to(rest, generation));
             if is_ours && !keep.iter().any(|token| token.from == path) {
                 fs::remove_file(&path).map_err(|error| unwritable(&path, error))?;
             }

@@ -1,7 +1,7 @@
 //! The print sink: rows with their change kinds on standard output, visible at once: `+I[1000, apple]`.
 use std::io::Write;
 
-use millstream_api::id::Epoch;
+use millstream_api::id::{Epoch, Generation};
 use millstream_sql::graph::TableSpec;
 
 use crate::batch::{Batch, ChangeKind};
@@ -40,7 +40,7 @@ impl Connector for Print {
         }
     }
 
-    fn clean(&self, _table: &TableSpec, _job_id: u64, _keep: &[Committable]) -> Result<(), Error> {
+    fn clean(&self, _table: &TableSpec, _job: (u64, Generation), _keep: &[Committable]) -> Result<(), Error> {
         Ok(())
     }
 

@@ -299,7 +299,7 @@ impl Deployment {
     }
 
     fn sweep(&self, table: &TableSpec, keep: &[Committable]) -> Result<(), source::Error> {
-        connector::sink_of(table)?.clean(table, self.deploy.job_id, keep)
+        connector::sink_of(table)?.clean(table, (self.deploy.job_id, self.generation), keep)
     }
 
     fn open_sink(&self, table: &TableSpec, task: TaskId) -> Result<Box<dyn sink::Sink>, Failed> {

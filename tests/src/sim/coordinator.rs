@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Term};
-use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy};
+use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy, StageStatus};
 use millstream_runtime::checkpoint::garbage;
 use millstream_runtime::checkpoint::history::{self, StartFrom};
 use millstream_runtime::checkpoint::manifest::Manifest;
@@ -56,6 +56,11 @@ pub struct Seats {
 }
 
 impl Seats {
+    /// What the coordinator shows, if there is one.
+    pub fn stages(&self) -> Vec<StageStatus> {
+        self.chair.as_ref().map(|chair| chair.coordinator.stage_status()).unwrap_or_default()
+    }
+
     /// A worker connects and introduces itself; none if nobody answers.
     pub fn open(&mut self, place: usize, register: Register) -> Option<ConnId> {
         self.chair.as_ref()?;
@@ -222,25 +227,25 @@ impl World {
         {
             let accepted = self.seats.accepted_rescales;
             let strategy = self.options.strategy;
-            self.ask_rescale((strategy, Batching::Auto), |_| parallelism)?;
+            let request = self.rescale_of_all((strategy, Batching::Auto), || parallelism);
+            self.ask(Request::Rescale(request))?;
             self.seats.rescaled_by_script += usize::from(self.seats.accepted_rescales > accepted);
         }
         self.tell(Event::Tick)
     }
 
-    /// Asks for a rescale of all stages.
-    pub fn ask_rescale(
-        &mut self,
+    /// A rescale of all stages.
+    pub fn rescale_of_all(
+        &self,
         (strategy, batch): (RescaleStrategy, Batching),
-        mut to: impl FnMut(&mut super::rng::Rng) -> u32,
-    ) -> Result<(), String> {
+        mut to: impl FnMut() -> u32,
+    ) -> RescaleRequest {
         let mut stages = BTreeMap::new();
         for stage in &self.shape.stages {
             let most = stage.splits.as_ref().map_or(u32::MAX, |splits| splits.len() as u32);
-            stages.insert(stage.name.clone(), to(&mut self.rng).min(most));
+            stages.insert(stage.name.clone(), to().min(most));
         }
-        let request = RescaleRequest { stages, strategy, batch, ..RescaleRequest::default() };
-        self.ask(Request::Rescale(request))
+        RescaleRequest { stages, strategy, batch, ..RescaleRequest::default() }
     }
 
     pub fn ask(&mut self, request: Request) -> Result<(), String> {
@@ -306,7 +311,9 @@ impl World {
                 self.books.adoptions += u64::from(text.contains("go on under term"));
                 self.books.resumptions += u64::from(text.contains("it goes on until it can end"));
                 let only_coordinators =
-                    Faults { kill_coordinator: 0, rescale: 0, savepoint: 0, ..self.plan.done }.total() == 0;
+                    Faults { kill_coordinator: 0, rescale: 0, spread: 0, cancel: 0, savepoint: 0, ..self.plan.done }
+                        .total()
+                        == 0;
                 if only_coordinators && text.contains("are not taken over") {
                     return Err(format!("only coordinators have died, and {text}"));
                 }

@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 use std::sync::{Arc, Mutex};
 
-use millstream_api::wire::{Batching, RescaleStrategy, SavepointRequest};
+use millstream_api::wire::{Batching, RescaleRequest, RescaleStrategy, SavepointRequest, StageStatus};
 use millstream_runtime::checkpoint::store::{CheckpointStore, Failure, Fault, MemoryCheckpoints};
 use millstream_runtime::coordinator::protocol::Request;
 use millstream_runtime::message::Report;
@@ -20,6 +20,8 @@ enum Kind {
     CutControl,
     FailStore,
     Rescale,
+    Spread,
+    Cancel,
     Savepoint,
     Drain,
 }
@@ -45,6 +47,8 @@ impl Plan {
             (Kind::CutControl, faults.cut_control),
             (Kind::FailStore, faults.fail_store),
             (Kind::Rescale, faults.rescale),
+            (Kind::Spread, faults.spread),
+            (Kind::Cancel, faults.cancel),
             (Kind::Savepoint, faults.savepoint),
             (Kind::Drain, faults.drain),
         ];
@@ -103,11 +107,21 @@ impl World {
                 (true, &mut self.plan.done.fail_store)
             }
             Kind::Rescale => {
-                let accepted = self.seats.accepted_rescales;
                 let how = self.any_strategy();
-                self.ask_rescale(how, |rng| 1 + rng.below(4) as u32)?;
-                (self.seats.accepted_rescales > accepted, &mut self.plan.done.rescale)
+                let to: Vec<u32> = self.shape.stages.iter().map(|_| 1 + self.rng.below(4) as u32).collect();
+                let mut next = to.iter().cycle().copied();
+                let request = self.rescale_of_all(how, || next.next().unwrap_or(1));
+                (self.ask_twice(Request::Rescale(request))?, &mut self.plan.done.rescale)
             }
+            Kind::Spread => {
+                let request = self.any_owners();
+                let happened = match request {
+                    Some(request) => self.ask_twice(Request::Rescale(request))?,
+                    None => false,
+                };
+                (happened, &mut self.plan.done.spread)
+            }
+            Kind::Cancel => (self.ask_twice(Request::CancelRescale)?, &mut self.plan.done.cancel),
             Kind::Savepoint => {
                 self.ask(Request::Savepoint(SavepointRequest::default()))?;
                 (true, &mut self.plan.done.savepoint)
@@ -116,6 +130,39 @@ impl World {
         };
         *count += u32::from(happened);
         Ok(happened)
+    }
+
+    /// Someone asks, and now and then once more, since the answer was lost. Says whether it was taken.
+    fn ask_twice(&mut self, request: Request) -> Result<bool, String> {
+        let accepted = self.seats.accepted_rescales;
+        self.ask(request.clone())?;
+        if self.rng.one_in(3) {
+            self.ask(request)?;
+        }
+        Ok(self.seats.accepted_rescales > accepted)
+    }
+
+    /// Other owners of a stage's key groups, at the same parallelism; or none of any stage on some worker.
+    fn any_owners(&mut self) -> Option<RescaleRequest> {
+        let stages = self.seats.stages();
+        let is_keyed = |stage: &&StageStatus| stage.inputs.iter().any(|input| input.partition == "hash");
+        let keyed: Vec<&StageStatus> = stages.iter().filter(is_keyed).filter(|stage| !stage.tasks.is_empty()).collect();
+        if keyed.is_empty() {
+            return None;
+        }
+        let stage = keyed[self.rng.below(keyed.len())];
+        let task = &stage.tasks[self.rng.below(stage.tasks.len())];
+        let batch = self.any_strategy().1;
+        let request = RescaleRequest { batch, ..RescaleRequest::default() };
+        Some(match self.rng.below(3) {
+            0 => {
+                let owner = |_| stage.tasks[self.rng.below(stage.tasks.len())].id;
+                let owners = (0..self.options.key_groups).map(owner).collect();
+                RescaleRequest { tables: [(stage.name.clone(), owners)].into(), ..request }
+            }
+            1 => RescaleRequest { rebalance: vec![stage.name.clone()], ..request },
+            _ => RescaleRequest { vacate: vec![task.worker.clone()], ..request },
+        })
     }
 
     /// Live ways more often than not.

@@ -99,7 +99,7 @@ fn the_next_generation_goes_on_from_the_committed_checkpoint() {
     // After the checkpoint: will come again.
     first.write(&results(15..19)).unwrap();
     let given_up = first.prepare(8).unwrap();
-    let keep = Bench.clean(&table(folder.path(), &COLUMNS), 5, &prepared);
+    let keep = Bench.clean(&table(folder.path(), &COLUMNS), (5, 1), &prepared);
     keep.unwrap();
     assert!(!token(&given_up[0]).unwrap().from.exists());
     let mut settling = open(folder.path(), 2, &clock);

@@ -109,7 +109,7 @@ fn crash_points() {
                 sink.commit(&manifest).unwrap();
             }
         }
-        Filesystem.clean(&table, JOB, &manifest).unwrap();
+        Filesystem.clean(&table, (JOB, 2), &manifest).unwrap();
         let mut sink = open(&table, 2, 1);
         for _ in 0..2 {
             sink.commit(&manifest).unwrap();
@@ -120,7 +120,7 @@ fn crash_points() {
         }
         let last = sink.prepare(9).unwrap();
         sink.commit(&last).unwrap();
-        Filesystem.clean(&table, JOB, &[]).unwrap();
+        Filesystem.clean(&table, (JOB, 2), &[]).unwrap();
         let mut lines: Vec<String> = vec![];
         for name in names(folder.path()) {
             assert!(!name.starts_with('.'), "{name} after crash {crash_after}");
@@ -142,14 +142,18 @@ fn clean_leaves_what_is_not_its_own() {
     let keep = sink.prepare(1).unwrap();
     sink.write(&rows(&[2])).unwrap();
     sink.prepare(2).unwrap();
+    let mut later = open(&table, 2, 0);
+    later.write(&rows(&[3])).unwrap();
+    later.prepare(1).unwrap();
     for other in ["mine.txt", ".part-0000000000000def-1-0-0.json", "part-0000000000000abc-1-0-1-0.json"] {
         fs::write(folder.path().join(other), "").unwrap();
     }
-    Filesystem.clean(&table, JOB, &keep).unwrap();
+    Filesystem.clean(&table, (JOB, 1), &keep).unwrap();
     assert_eq!(
         names(folder.path()),
         [
             ".part-0000000000000abc-1-0-0.json",
+            ".part-0000000000000abc-2-0-0.json",
             ".part-0000000000000def-1-0-0.json",
             "mine.txt",
             "part-0000000000000abc-1-0-1-0.json"
