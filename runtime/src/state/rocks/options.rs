@@ -16,6 +16,13 @@ const MEMTABLE_BYTES_MAX: usize = 4 << 20;
 /// Small files of recent writes are merged when they amount to what one large memtable would have had. Reads ask the filters of
 /// each of them, which stay in memory.
 const RECENT_FILES: i32 = 12;
+/// With so many times as many, writes are slowed down: each write sleeps, which no row's latency survives. It is far off, since until
+/// then reads become slower by and by, which is back-pressure enough.
+const RECENT_FILES_SLOWED: i32 = 10;
+/// With so many times as many, writes wait.
+const RECENT_FILES_MAX: i32 = 20;
+/// Threads of a process that write files: while one merges a large level, others flush, and merge recent files with each other.
+const BACKGROUND_JOBS: i32 = 4;
 
 /// Budgets of one worker, shared by all its stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +87,11 @@ impl Shared {
         options.set_write_buffer_size(self.memtable_bytes);
         options.set_max_write_buffer_number(4);
         options.set_level_zero_file_num_compaction_trigger(RECENT_FILES);
-        options.set_level_zero_slowdown_writes_trigger(3 * RECENT_FILES);
-        options.set_level_zero_stop_writes_trigger(5 * RECENT_FILES);
+        options.set_level_zero_slowdown_writes_trigger(RECENT_FILES_SLOWED * RECENT_FILES);
+        options.set_level_zero_stop_writes_trigger(RECENT_FILES_MAX * RECENT_FILES);
         options.set_target_file_size_base(32 << 20);
         options.set_level_compaction_dynamic_level_bytes(true);
-        options.set_max_background_jobs(2);
+        options.set_max_background_jobs(BACKGROUND_JOBS);
         // One thread writes to a store, and most of its reads are of keys that are not in the memtable.
         options.set_enable_write_thread_adaptive_yield(false);
         options.set_memtable_prefix_bloom_ratio(0.05);
