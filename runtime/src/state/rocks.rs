@@ -123,6 +123,28 @@ impl RocksStore {
         Ok(keys)
     }
 
+    /// A range of whole groups, and all groups around it that have no entry: a file that spans several groups goes with the last of them.
+    /// Not while groups come, which are not all there to be seen.
+    fn with_empty_neighbours(&self, from: Vec<u8>, to: Vec<u8>) -> Result<KeyRange, Error> {
+        if self.intake.is_some() {
+            return Ok((from, to));
+        }
+        let mut iterator = self.db.raw_iterator();
+        iterator.seek_for_prev(&from);
+        let from = match iterator.key() {
+            Some(last) => group_range(group_of(last)?)?.1,
+            None => Vec::new(),
+        };
+        iterator.status().map_err(backend("look before a range"))?;
+        iterator.seek(&to);
+        let to = match iterator.key() {
+            Some(next) => group_range(group_of(next)?)?.0,
+            None => vec![u8::MAX], // Behind all groups: there are at most 32768.
+        };
+        iterator.status().map_err(backend("look behind a range"))?;
+        Ok((from, to))
+    }
+
     fn note_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
         for (from, to) in self.tracker.parts(from, to)? {
             for key in self.keys(&from, &to, usize::MAX)? {
@@ -253,6 +275,7 @@ impl Store for RocksStore {
     fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
         let (from, to) = group_range(group)?;
         self.note_range(&from, &to)?;
+        let (from, to) = self.with_empty_neighbours(from, to)?;
         // Whole files go at once, unless a snapshot may still read them.
         if Arc::strong_count(&self.snapshots) == 1 {
             self.db.delete_file_in_range(&from, &to).map_err(backend("drop the files of a key group"))?;

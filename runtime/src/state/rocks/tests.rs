@@ -60,6 +60,32 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
 }
 
 #[test]
+fn a_file_of_several_groups_goes_with_the_last_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = RocksStore::new(small().shared.open(&folder.path().join("store")).unwrap());
+    let values: Vec<(String, String)> = (0..1000).map(|number| (format!("{number:04}"), "v".repeat(100))).collect();
+    let values: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    [2, 3, 4].iter().for_each(|group| put(&mut store, *group, &values));
+    store.cut(&folder.path().join("cut")).unwrap();
+    store.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+    // Others are around it, in a file of their own.
+    [1, 5].iter().for_each(|group| put(&mut store, *group, &values));
+    let on_disk = |store: &RocksStore| store.db.property_int_value(properties::LIVE_SST_FILES_SIZE).unwrap().unwrap();
+    let full = on_disk(&store);
+    assert!(full > 10_000);
+    for (group, left) in [(3, full), (2, full), (4, 0)] {
+        store.drop_group(group).unwrap();
+        assert_eq!(on_disk(&store), left, "group {group}");
+    }
+    assert_eq!(content(&mut store).len(), 2000);
+    // What was below it does not come back.
+    store.cut(&folder.path().join("after")).unwrap();
+    assert_eq!(content(&mut store).len(), 2000);
+    put(&mut store, 3, &values);
+    assert_eq!(content(&mut store).len(), 3000);
+}
+
+#[test]
 fn files_of_a_dropped_group_stay_while_a_snapshot_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small().create(&folder.path().join("store")).unwrap();
