@@ -164,11 +164,13 @@ pub enum PartKind {
     Changes = 1,
     /// Nothing: the sender is done with this version (group 0, no entries).
     Last = 2,
+    /// Keys of several groups that the sender had in memory, without values (group 0).
+    Hot = 3,
 }
 
 impl PartKind {
     /// The kind with this number.
     pub fn from_u8(value: u8) -> Option<Self> {
-        [Self::Snapshot, Self::Changes, Self::Last].get(usize::from(value)).copied()
+        [Self::Snapshot, Self::Changes, Self::Last, Self::Hot].get(usize::from(value)).copied()
     }
 }

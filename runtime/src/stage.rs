@@ -91,6 +91,18 @@ pub trait Op: Send {
         Ok(())
     }
 
+    /// Store keys of these groups of which it has the entries in memory, at most `limit` in all, those used last first. The next owner
+    /// of the groups is told them.
+    fn hot_keys(&self, _groups: &[KeyGroup], _limit: usize) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Reads the entries of these keys into memory, before there are rows for them: those of its own states, of groups that are among
+    /// `context.groups`, as far as there is room. They need not be there any more.
+    fn warm(&mut self, _keys: &[Vec<u8>], _context: &mut OpContext<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// State of the whole task rather than of a key (watermarks, positions): kept in the manifest.
     /// Restored with the parts of all tasks that had the op, in any order.
     fn operator_state(&self) -> Option<serde_json::Value> {

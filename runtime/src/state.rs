@@ -40,6 +40,13 @@ pub fn prefix(group: KeyGroup, ordinal: StateOrdinal) -> [u8; 4] {
     [group[0], group[1], ordinal[0], ordinal[1]]
 }
 
+/// The op's own part of a key of this state, and its group; none if it belongs to another state.
+pub fn own_key(key: &[u8], ordinal: StateOrdinal) -> Option<(KeyGroup, &[u8])> {
+    let (prefix, own) = key.split_first_chunk::<4>()?;
+    let [high, low, of @ ..] = *prefix;
+    (StateOrdinal::from_be_bytes(of) == ordinal).then_some((KeyGroup::from_be_bytes([high, low]), own))
+}
+
 /// The least key that is greater than every key with this prefix; none if there is none.
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
@@ -60,8 +67,8 @@ fn group_range(group: KeyGroup) -> Result<KeyRange, Error> {
     Ok((group.to_be_bytes().to_vec(), next.to_be_bytes().to_vec()))
 }
 
-/// The group a key belongs to.
-fn group_of(key: &[u8]) -> Result<KeyGroup, Error> {
+/// The group a key belongs to. Refuses one that is too short.
+pub fn group_of(key: &[u8]) -> Result<KeyGroup, Error> {
     match key {
         [high, low, _, _, ..] => Ok(KeyGroup::from_be_bytes([*high, *low])),
         _ => Err(Error::Backend {

@@ -254,6 +254,17 @@ impl Chain {
         self.each(env, |op, context| op.adopt(groups, context))
     }
 
+    /// Store keys of these groups that ops have in memory, at most `limit` of each op.
+    pub fn hot_keys(&self, groups: &[KeyGroup], limit: usize) -> Vec<Vec<u8>> {
+        self.steps.iter().flat_map(|step| step.op_ref().hot_keys(groups, limit)).collect()
+    }
+
+    /// Has ops read the entries of such keys. Only while no watermark is on its way.
+    pub fn warm(&mut self, keys: &[Vec<u8>], env: &mut Env<'_>) -> Result<(), Error> {
+        debug_assert!(self.passing.is_none(), "a watermark is on its way");
+        self.each(env, |op, context| op.warm(keys, context))
+    }
+
     /// State of the task rather than of keys, by op id.
     pub fn operator_states(&self) -> BTreeMap<String, Value> {
         let state = |(id, step): (&String, &Step)| Some((id.clone(), step.op_ref().operator_state()?));

@@ -2,6 +2,7 @@
 //!
 //! Each batch changes a key once, however many rows it has of it: the first result of a key is an insert, a changed one an
 //! update-before and an update-after, and a key whose rows have all been taken back is deleted.
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -17,6 +18,7 @@ use super::group::{Absent, GroupSet};
 use super::table::{Aggregation, Table};
 use super::{Error, Op, OpContext, accumulate, row};
 use crate::batch::{Batch, ChangeKind};
+use crate::state::own_key;
 
 /// See the module. The first call counts the key's rows and is not shown.
 pub(crate) struct GroupAggregate {
@@ -165,6 +167,23 @@ impl Op for GroupAggregate {
 
     fn adopt(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
         Ok(self.absent.arrive(groups, self.aggregation.ordinal, context.store)?)
+    }
+
+    fn hot_keys(&self, groups: &[KeyGroup], limit: usize) -> Vec<Vec<u8>> {
+        let groups: GroupSet = groups.iter().copied().collect();
+        let used = |slot: usize| self.seen.get(slot).copied().unwrap_or(0);
+        let mut slots: Vec<usize> = self.table.slots_of(&groups).collect();
+        slots.sort_unstable_by_key(|slot| Reverse(used(*slot)));
+        slots.into_iter().take(limit).map(|slot| self.aggregation.key(&self.table, slot, &[])).collect()
+    }
+
+    fn warm(&mut self, keys: &[Vec<u8>], context: &mut OpContext<'_>) -> Result<(), Error> {
+        if self.table.bytes() > self.cache_bytes / 2 {
+            return Ok(()); // More would drive out what has been used here.
+        }
+        let own = keys.iter().filter_map(|key| own_key(key, self.aggregation.ordinal));
+        let known: Vec<_> = own.filter(|(group, _)| context.groups.binary_search(group).is_ok()).collect();
+        self.aggregation.warm(&mut self.table, &known, (&self.absent, &[]), context.store)
     }
 
     fn restore(&mut self, _parts: &[serde_json::Value], _context: &mut OpContext<'_>) -> Result<(), Error> {

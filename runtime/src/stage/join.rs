@@ -19,7 +19,7 @@ use super::matching::{Joiner, rows_with_keys};
 use super::row::{self, RowCodec};
 use super::{EMIT_ROWS, Error, Op, OpContext};
 use crate::batch::Batch;
-use crate::state::{Changes, StateOrdinal, prefix, prefix_end};
+use crate::state::{Changes, StateOrdinal, own_key, prefix, prefix_end};
 
 /// See the module.
 pub(crate) struct Join {
@@ -144,22 +144,28 @@ impl Join {
         let (mut slots, mut fresh) = (Vec::new(), Vec::new());
         self.keys.intern(&keys, rows, &mut slots, &mut fresh);
         for row in fresh {
-            let group = groups[row as usize];
-            self.entries.push(Entry { group, rows: Default::default(), dirty: false, stale: false });
-            self.held += ENTRY_BYTES;
-            if self.absent.contains(group) {
-                self.load(self.entries.len() as u32 - 1, context)?;
-            }
+            self.enter(groups[row as usize], context)?;
         }
         if self.stale > 0 {
-            for slot in &slots {
-                if std::mem::take(&mut self.entries[*slot as usize].stale) {
-                    self.stale -= 1;
-                    self.load(*slot, context)?;
-                }
-            }
+            slots.iter().try_for_each(|slot| self.revive(*slot, context))?;
         }
         Ok(slots)
+    }
+
+    /// The entry of the next slot.
+    fn enter(&mut self, group: KeyGroup, context: &mut OpContext<'_>) -> Result<(), Error> {
+        self.entries.push(Entry { group, rows: Default::default(), dirty: false, stale: false });
+        self.held += ENTRY_BYTES;
+        if self.absent.contains(group) { self.load(self.entries.len() as u32 - 1, context) } else { Ok(()) }
+    }
+
+    /// The group of an entry may have come back.
+    fn revive(&mut self, slot: u32, context: &mut OpContext<'_>) -> Result<(), Error> {
+        if !std::mem::take(&mut self.entries[slot as usize].stale) {
+            return Ok(());
+        }
+        self.stale -= 1;
+        self.load(slot, context)
     }
 
     /// Emits rows joined with the other side's.
@@ -277,6 +283,37 @@ impl Op for Join {
 
     fn adopt(&mut self, groups: &[KeyGroup], context: &mut OpContext<'_>) -> Result<(), Error> {
         Ok(self.absent.arrive(groups, self.ordinal, context.store)?)
+    }
+
+    fn hot_keys(&self, groups: &[KeyGroup], limit: usize) -> Vec<Vec<u8>> {
+        let groups: GroupSet = groups.iter().copied().collect();
+        // Those that came last first.
+        let newest = self.entries.iter().enumerate().rev();
+        let here = newest.filter(|(_, entry)| !entry.stale && groups.contains(entry.group));
+        let key = |(slot, entry): (usize, &Entry)| {
+            let mut key = prefix(entry.group, self.ordinal).to_vec();
+            self.keys.write_key(slot as u32, &mut key);
+            key
+        };
+        here.take(limit).map(key).collect()
+    }
+
+    fn warm(&mut self, keys: &[Vec<u8>], context: &mut OpContext<'_>) -> Result<(), Error> {
+        let ordinal = self.ordinal;
+        for (group, key) in keys.iter().filter_map(|key| own_key(key, ordinal)) {
+            if self.held + self.keys.bytes() > self.cache_bytes / 2 {
+                return Ok(()); // More would drive out what has been used here.
+            }
+            if context.groups.binary_search(&group).is_err() {
+                continue;
+            }
+            let slot = self.keys.intern_bytes(key).map_err(|what| self.corrupt(&what))?;
+            match slot as usize == self.entries.len() {
+                true => self.enter(group, context)?,
+                false => self.revive(slot, context)?,
+            }
+        }
+        Ok(())
     }
 
     fn restore(&mut self, _parts: &[serde_json::Value], _context: &mut OpContext<'_>) -> Result<(), Error> {

@@ -12,6 +12,8 @@ use super::group::{Absent, GroupSet};
 use super::key::{KeyCodec, KeyTable, Keys};
 use crate::state::{Changes, StateOrdinal, Store, prefix};
 
+mod hot;
+
 /// What an aggregating op computes: key columns and calls, bound to the input.
 pub(crate) struct Aggregation {
     /// Id of the op, for errors.

@@ -128,6 +128,17 @@ impl Task {
         self.call(|op, context| op.adopt(groups, context)).unwrap();
     }
 
+    /// Gives groups away and takes them back, told at most `limit` keys that were in memory, after which the store loses them: the
+    /// op knows what it has read before.
+    pub fn come_back_warm(&mut self, groups: &[KeyGroup], limit: usize) {
+        let hot = self.call(|op, _| op.hot_keys(groups, limit));
+        let entries = self.disown(groups);
+        self.call(|op, context| op.warm(&hot, context)).unwrap();
+        self.adopt(groups, entries);
+        self.call(|op, context| op.warm(&hot, context)).unwrap();
+        groups.iter().for_each(|group| self.store.drop_group(*group).unwrap());
+    }
+
     /// Rows emitted since the last call, as text.
     pub fn drain(&mut self) -> Vec<String> {
         let rows = rows_of(&std::mem::take(&mut self.output));

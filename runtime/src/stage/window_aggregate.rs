@@ -13,13 +13,13 @@ use millstream_api::id::KeyGroup;
 use millstream_sql::graph::{Aggregate, OpSpec, WindowTime};
 
 use super::group::{Absent, GroupSet};
-use super::progress::{self, Progress, time_bytes};
+use super::progress::{self, Progress, time_bytes, time_of};
 use super::row::{self, fixed};
 use super::table::{Aggregation, Table};
 use super::window::{Slicer, Slicing, is_sane};
 use super::{Error, Flow, Op, OpContext, accumulate, build::OpSettings};
 use crate::batch::Batch;
-use crate::state::Changes;
+use crate::state::{Changes, own_key};
 use fire::Firing;
 
 /// See the module.
@@ -243,6 +243,37 @@ impl Op for WindowAggregate {
             let slice = self.slices.entry(end).or_insert_with(|| Slice::new(self.aggregation.table()));
             slice.stored = true;
             groups.into_iter().for_each(|group| slice.absent.insert(group));
+        }
+        Ok(())
+    }
+
+    fn hot_keys(&self, groups: &[KeyGroup], limit: usize) -> Vec<Vec<u8>> {
+        let groups: GroupSet = groups.iter().copied().collect();
+        let newest = self.slices.iter().rev();
+        let keys = newest.flat_map(|(end, slice)| {
+            let slots = slice.table.slots_of(&groups);
+            slots.map(|slot| self.aggregation.key(&slice.table, slot, &time_bytes(*end)))
+        });
+        keys.take(limit).collect()
+    }
+
+    fn warm(&mut self, keys: &[Vec<u8>], context: &mut OpContext<'_>) -> Result<(), Error> {
+        if self.cached_bytes() > self.cache_bytes / 2 {
+            return Ok(()); // More would drive out what has been used here.
+        }
+        let mut by_slice: BTreeMap<i64, Vec<(KeyGroup, &[u8])>> = BTreeMap::new();
+        for (group, own) in keys.iter().filter_map(|key| own_key(key, self.aggregation.ordinal)) {
+            if let (Some(end), Some(key)) = (time_of(own), own.get(8..))
+                && context.groups.binary_search(&group).is_ok()
+            {
+                by_slice.entry(end).or_default().push((group, key));
+            }
+        }
+        for (end, keys) in by_slice {
+            // One that is gone has fired.
+            let Some(slice) = self.slices.get_mut(&end) else { continue };
+            let lookup = (&slice.absent, &time_bytes(end)[..]);
+            self.aggregation.warm(&mut slice.table, &keys, lookup, context.store)?;
         }
         Ok(())
     }

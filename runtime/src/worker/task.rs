@@ -1,38 +1,36 @@
 //! A task: one parallel instance of a stage, as a synchronous loop over batches. `step` does a bounded piece of work and says
 //! what it waits for: a thread drives it in production, a scheduler in simulation.
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc;
 
-use millstream_api::id::{KeyGroup, TaskId, Term};
+use millstream_api::id::TaskId;
 
 use super::inputs::{Alignment, Inputs, Progress};
-use super::limit::Limiter;
-use super::meter::{Activity, Gauge, Meter};
-use super::output::Output;
+use super::meter::{Activity, Meter};
 use super::{Failed, TaskCommand, TaskEvent};
 use crate::batch::{Batch, Element};
-use crate::clock::Clock;
-use crate::exchange::{Gate, Outlet, Wake};
+use crate::exchange::{Gate, Outlet};
 use crate::source::Source;
 use crate::stage::chain::{Chain, Env, Item};
 use crate::stage::{self, Flow};
-use crate::state::Store;
 
 mod cut;
 mod donor;
 mod live;
 mod measure;
 mod owned;
+mod parts;
 mod receiver;
 mod source;
+mod warming;
 mod weigh;
 
 use donor::Donor;
 pub use live::Change;
+pub use parts::{MakeChain, Parts};
 use receiver::Receiver;
+use warming::Warming;
 use weigh::Scale;
 
 /// Where rows come from.
@@ -56,49 +54,6 @@ pub enum Step {
     /// Cancelled: drop the task.
     Stopped,
 }
-
-/// What a task is built from.
-pub struct Parts {
-    /// Its id.
-    pub task: TaskId,
-    /// Where rows come from.
-    pub input: Input,
-    /// The fused ops.
-    pub chain: Chain,
-    /// Where rows go.
-    pub output: Output,
-    /// Keyed state of all its ops.
-    pub store: Box<dyn Store>,
-    /// Key groups it owns.
-    pub groups: Vec<KeyGroup>,
-    /// Bounds its service rate.
-    pub limiter: Option<Limiter>,
-    /// Folder for its cuts; one sub-folder each.
-    pub cuts: PathBuf,
-    /// Incarnation of the coordinator, part of a checkpoint's name.
-    pub term: Term,
-    /// Makes the chain once more, for groups that arrive.
-    pub make_chain: MakeChain,
-    /// State travels to other tasks in parts of about this size.
-    pub part_bytes: usize,
-    /// Rows of groups on their way here may take so many bytes.
-    pub held_bytes_max: usize,
-    /// It has joined a running generation: it has nothing to read yet.
-    pub joins: bool,
-    /// Makes it step again.
-    pub wake: Arc<dyn Wake>,
-    /// Its counters.
-    pub gauge: Arc<Gauge>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// What its worker tells it.
-    pub commands: mpsc::Receiver<TaskCommand>,
-    /// What it tells its worker.
-    pub events: Box<dyn Fn(TaskEvent) + Send>,
-}
-
-/// Makes the fused ops of a stage.
-pub type MakeChain = Box<dyn Fn() -> Result<Chain, stage::Error> + Send>;
 
 /// See the module.
 pub struct Task {
@@ -136,6 +91,7 @@ pub struct Task {
     /// Bytes taken and busy time when the gate was last told how far to open.
     paced: (u64, u64),
     scale: Scale,
+    warming: Warming,
 }
 
 impl Task {
@@ -170,6 +126,7 @@ impl Task {
             written_us: 0,
             paced: (0, 0),
             scale: Scale::default(),
+            warming: Warming::default(),
         }
     }
 
@@ -194,11 +151,10 @@ impl Task {
         if self.stopped {
             return Ok(Step::Stopped);
         }
-        let shipped = self.ship()?;
+        let more = self.ship()? | self.warm()?;
         self.pace_intake();
         let step = self.go_on(now_us)?;
-        // There may be more to ship.
-        Ok(if shipped { Step::Worked } else { step })
+        Ok(if more { Step::Worked } else { step })
     }
 
     fn go_on(&mut self, now_us: u64) -> Result<Step, Failed> {

@@ -199,6 +199,23 @@ fn a_group_that_comes_back_is_looked_up_and_no_other_is() {
 }
 
 #[test]
+fn what_was_used_last_is_in_memory_at_the_next_owner() {
+    let mut stage = Stage::new(plan(true, 1 << 20), 1);
+    let mut live = Vec::new();
+    let mut push = |stage: &mut Stage, rows: &[Row]| {
+        let Batch { rows, kinds, groups, .. } = batch(&mut live, rows, &[], true);
+        stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
+        stage.tasks[0].drain()
+    };
+    push(&mut stage, &[(Some(1), Some(5)), (Some(3), Some(7)), (Some(9), Some(7))]);
+    push(&mut stage, &[(Some(1), Some(5)), (Some(9), Some(7))]);
+    stage.tasks[0].come_back_warm(&[1, 3], 2);
+    let said = push(&mut stage, &[(Some(1), Some(1)), (Some(3), Some(1)), (Some(9), Some(1))]);
+    let kinds: Vec<&str> = said.iter().map(|row| row.split(' ').next().unwrap()).collect();
+    assert_eq!(kinds, ["UpdateBefore", "UpdateAfter", "Insert", "UpdateBefore", "UpdateAfter"], "{said:?}");
+}
+
+#[test]
 fn what_groups_left_behind_goes_before_the_cache_does() {
     // A key takes about 180 bytes: 300 fit, 400 do not, 250 do.
     let mut stage = Stage::new(plan(false, 60_000), 1);

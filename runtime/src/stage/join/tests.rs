@@ -151,3 +151,19 @@ fn a_group_that_comes_back_has_the_rows_of_both_tasks() {
     assert_eq!(push(&mut stage, 1, (Some(1), 8, true)).len(), 2);
     assert_eq!(push(&mut stage, 1, (Some(2), 8, true)).len(), 1);
 }
+
+#[test]
+fn rows_of_keys_that_came_last_are_in_memory_at_the_next_owner() {
+    let mut stage = Stage::new(plan(false, 1 << 20), 1);
+    let push = |stage: &mut Stage, port: usize, row: Row| {
+        let Batch { rows, kinds, groups, .. } = batch(&mut Vec::new(), &[row], &[]);
+        stage.push(port, &rows, kinds.as_deref(), &groups.unwrap());
+        stage.tasks[0].drain().len()
+    };
+    for key in [1, 3, 9] {
+        push(&mut stage, 0, (Some(key), 7, true));
+    }
+    stage.tasks[0].come_back_warm(&[1, 3], 2);
+    let joined = [1, 3, 9].map(|key| push(&mut stage, 1, (Some(key), 8, true)));
+    assert_eq!(joined, [0, 1, 1]);
+}

@@ -73,6 +73,8 @@ struct Transfer {
     /// Takes the rows of the groups once these have changed hands.
     guest: Option<Chain>,
     held: VecDeque<Rows>,
+    /// What the next owner reads before there are rows for it.
+    hot: Vec<Vec<u8>>,
 }
 
 /// See the module.
@@ -230,6 +232,7 @@ impl World {
             return;
         }
         donor.call(&mut self.moved, |chain, env| chain.flush_groups(&groups, env)).unwrap();
+        let hot = donor.chain.hot_keys(&groups, 5);
         groups.iter().for_each(|group| donor.store.track(*group).unwrap());
         let snapshot = donor.store.snapshot().unwrap();
         let mut copied = BTreeMap::new();
@@ -242,7 +245,7 @@ impl World {
             snapshot.export(*group, None, visit).unwrap();
             copied.insert(*group, entries);
         }
-        self.transfer = Some(Transfer { from, groups, copied, guest: None, held: VecDeque::new() });
+        self.transfer = Some(Transfer { from, groups, copied, guest: None, held: VecDeque::new(), hot });
     }
 
     fn flip(&mut self) {
@@ -300,11 +303,12 @@ impl World {
         self.replay(usize::MAX);
         self.level(0);
         self.guest(|chain, env| chain.barrier(env)).unwrap().unwrap();
-        let Some(Transfer { from, groups, .. }) = self.transfer.take() else { return };
+        let Some(Transfer { from, groups, hot, .. }) = self.transfer.take() else { return };
         let receiver = &mut self.hosts[1 - from];
         receiver.groups.extend(&groups);
         receiver.groups.sort_unstable();
         receiver.call(&mut self.moved, |chain, env| chain.adopt(&groups, env)).unwrap();
+        receiver.call(&mut self.moved, |chain, env| chain.warm(&hot, env)).unwrap();
         self.moves += 1;
     }
 

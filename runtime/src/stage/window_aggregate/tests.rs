@@ -292,6 +292,25 @@ fn a_window_fires_for_the_groups_that_are_here() {
 }
 
 #[test]
+fn the_newest_slices_are_in_memory_at_the_next_owner() {
+    let mut stage = Stage::new(plan(10, 10, false, 1 << 20), 1);
+    let push = |stage: &mut Stage, time: i64| {
+        let row = Row { key: Some(1), time, value: None, keep: None };
+        stage.push(0, &batch(&[row]), None, &[1]);
+    };
+    push(&mut stage, 3);
+    push(&mut stage, 13);
+    stage.tasks[0].come_back_warm(&[1], 1);
+    push(&mut stage, 3);
+    push(&mut stage, 13);
+    // Writes both back: what was not read anew began from nothing.
+    stage.finish();
+    stage.tasks[0].watermark(20);
+    let counts = counted(&mut stage.tasks[0]).into_iter().map(|(_, count)| count);
+    assert_eq!(counts.collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[test]
 fn entries_of_a_group_on_its_way_back_are_not_removed() {
     let mut stage = Stage::new(plan(10, 10, false, 1 << 20), 1);
     let rows = [1, 2].map(|key| Row { key: Some(key), time: 3, value: None, keep: None });

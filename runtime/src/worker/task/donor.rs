@@ -10,9 +10,9 @@ use crate::exchange::Outlet;
 use crate::exchange::Wake;
 use crate::message::live::{HandOver, Step};
 use crate::stage::Flow;
-use crate::state::Store;
 use crate::state::part::Builder;
 use crate::state::parts::{Next, Parts, Wanted};
+use crate::state::{Store, group_of};
 use crate::worker::{Failed, TaskEvent};
 
 /// Values of changed keys are read this many at a time.
@@ -21,6 +21,11 @@ const KEYS_AT_A_TIME: usize = 64;
 const ROUNDS_MAX: u32 = 4;
 /// Fewer changed keys are not worth another time: they are sent within a millisecond or so.
 const WORTH_A_ROUND: usize = 256;
+
+/// So many keys of each op, at most, are worth having in memory at the next owner,
+const HOT_KEYS_MAX: usize = 8192;
+/// and telling them takes at most this part of the bytes that have been sent.
+const HOT_SHARE: u64 = 64;
 
 /// The donor's side of a hand-over.
 pub(super) struct Donor {
@@ -38,6 +43,8 @@ pub(super) struct Donor {
     changed: VecDeque<(TaskId, KeyGroup, std::vec::IntoIter<Vec<u8>>)>,
     /// How often changes have been sent ahead.
     rounds: u32,
+    /// The receivers have been told what is in memory here.
+    told_hot: bool,
     /// The last parts.
     parts: VecDeque<(TaskId, StatePart)>,
     bytes: u64,
@@ -66,9 +73,33 @@ impl Donor {
             ready: None,
             changed: VecDeque::new(),
             rounds: 0,
+            told_hot: false,
             parts: VecDeque::new(),
             bytes: 0,
         }
+    }
+
+    /// Receivers will be told which of these keys are worth having in memory. Says whether there are any.
+    fn send_hot(&mut self, keys: impl FnOnce(&[KeyGroup]) -> Vec<Vec<u8>>) -> bool {
+        if std::mem::replace(&mut self.told_hot, true) || !self.order.ahead {
+            return false;
+        }
+        let bytes_max = usize::try_from(self.bytes / HOT_SHARE).unwrap_or(usize::MAX);
+        let next: BTreeMap<KeyGroup, TaskId> = self.gifts.iter().map(|(to, group)| (*group, *to)).collect();
+        let (mut builders, mut bytes) = (BTreeMap::<TaskId, Builder>::new(), 0);
+        for key in keys(&self.groups()) {
+            let Some(to) = group_of(&key).ok().and_then(|group| next.get(&group)) else { continue };
+            bytes += key.len();
+            if bytes > bytes_max {
+                break;
+            }
+            builders.entry(*to).or_default().push(&key, None);
+        }
+        for (to, builder) in builders {
+            let part = self.part(0, PartKind::Hot, builder);
+            self.parts.push_back((to, part));
+        }
+        !self.parts.is_empty()
     }
 
     fn groups(&self) -> Vec<KeyGroup> {
@@ -214,6 +245,12 @@ impl Task {
         Ok(!donor.is_through())
     }
 
+    /// Tells the receivers, once, what is in memory here. Says whether there is anything.
+    fn send_hot(&mut self) -> bool {
+        let Some(donor) = &mut self.donor else { return false };
+        donor.send_hot(|groups| self.parts.chain.hot_keys(groups, HOT_KEYS_MAX))
+    }
+
     /// A hand-over will not happen.
     pub(super) fn keep(&mut self, version: u64) -> Result<(), Failed> {
         let Some(donor) = self.donor.take_if(|donor| donor.order.version == version) else { return Ok(()) };
@@ -245,7 +282,7 @@ impl Task {
     pub(super) fn ship(&mut self) -> Result<bool, Failed> {
         let Some(donor) = &mut self.donor else { return Ok(false) };
         let shipped = donor.ship(&self.transfers, self.parts.store.as_mut(), self.parts.part_bytes)?;
-        if !donor.is_through() || (donor.phase == Phase::Copying && self.send_ahead()?) {
+        if !donor.is_through() || (donor.phase == Phase::Copying && (self.send_ahead()? || self.send_hot())) {
             return Ok(shipped);
         }
         let Some(donor) = &mut self.donor else { return Ok(shipped) };

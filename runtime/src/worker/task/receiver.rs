@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::UInt32Array;
+use bytes::Bytes;
 use millstream_api::id::{KeyGroup, TaskId};
 
 use super::{Input, Step, Task};
@@ -43,6 +44,8 @@ pub(super) struct Receiver {
     held_bytes: usize,
     flipped_at_us: Option<u64>,
     guest: Option<Guest>,
+    /// Keys that the donors had in memory.
+    hot: Vec<Bytes>,
 }
 
 /// What waits for the groups, in the order it came, with its channel.
@@ -79,6 +82,7 @@ impl Receiver {
             held_bytes: 0,
             flipped_at_us: None,
             guest: None,
+            hot: Vec::new(),
             order,
         }
     }
@@ -181,6 +185,10 @@ impl Task {
         let arrival = match state.kind {
             PartKind::Snapshot => Arrival::Entries(state.group, state.entries),
             PartKind::Changes => Arrival::Changes(state.entries),
+            PartKind::Hot => {
+                receiver.hot.push(state.entries);
+                return Ok(());
+            }
             PartKind::Last => {
                 receiver.sending.retain(|donor| Some(*donor) != from);
                 return Ok(());
@@ -211,6 +219,11 @@ impl Task {
     /// waits to be read: markers were sent without credit, and state has channels of its own.
     pub(super) fn is_full(&self) -> bool {
         self.receiver.as_ref().is_some_and(|receiver| receiver.held_bytes > self.parts.held_bytes_max)
+    }
+
+    /// Bytes of rows that are held for groups on their way, and how many may be: a batch more, since only then it reads no more.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        (self.receiver.as_ref().map_or(0, |receiver| receiver.held_bytes), self.parts.held_bytes_max)
     }
 
     /// Waits, but for groups on their way: they are taken in also by who cannot take rows.
@@ -314,6 +327,7 @@ impl Task {
         groups.sort_unstable();
         self.own(groups);
         self.run(|chain, env| chain.adopt(&receiver.groups, env).map(|()| Flow::Done))?;
+        receiver.hot.iter().try_for_each(|part| self.warming.add(part))?;
         // What was held back meanwhile, and what the opening has set back.
         if let Some(watermark_ms) = self.emitted_ms {
             self.parts.output.control(&Element::Watermark(watermark_ms))?;

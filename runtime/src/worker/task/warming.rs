@@ -1,0 +1,38 @@
+//! What the last owner of a key group had in memory is read before the first rows of its keys come.
+use std::collections::VecDeque;
+
+use super::{Failed, Task};
+use crate::stage::Flow;
+use crate::state::{self, part};
+
+/// Keys are read so many at a time, between two batches: some tenths of a millisecond if none is in memory.
+const AT_A_TIME: usize = 32;
+
+/// Keys that are to be read.
+#[derive(Debug, Default)]
+pub(super) struct Warming {
+    keys: VecDeque<Vec<u8>>,
+}
+
+impl Warming {
+    /// Keys of a part that a donor has sent.
+    pub fn add(&mut self, part: &[u8]) -> Result<(), state::Error> {
+        for entry in part::entries(part) {
+            self.keys.push_back(entry?.0.to_vec());
+        }
+        Ok(())
+    }
+}
+
+impl Task {
+    /// Reads some keys into the memory of ops, unless a watermark is on its way through these. Says whether it did.
+    pub(super) fn warm(&mut self) -> Result<bool, Failed> {
+        if self.flowing || self.warming.keys.is_empty() {
+            return Ok(false);
+        }
+        let count = AT_A_TIME.min(self.warming.keys.len());
+        let keys: Vec<Vec<u8>> = self.warming.keys.drain(..count).collect();
+        self.run(|chain, env| chain.warm(&keys, env).map(|()| Flow::Done))?;
+        Ok(true)
+    }
+}
