@@ -27,6 +27,8 @@ pub enum Happened {
     RescaleFinished,
     /// They are not.
     RescaleFailed,
+    /// A key group has more load than a task should have, which no owner table spreads.
+    HotKeyGroup,
     /// The autoscaler would act, if it might.
     ScalingAdvised,
     /// The autoscaler acts.
@@ -77,6 +79,7 @@ impl Happened {
             Self::RescaleStarted => "RescaleStarted",
             Self::RescaleFinished => "RescaleFinished",
             Self::RescaleFailed => "RescaleFailed",
+            Self::HotKeyGroup => "HotKeyGroup",
             Self::ScalingAdvised => "ScalingAdvised",
             Self::ScalingDecided => "ScalingDecided",
             Self::WriteIgnored => "WriteIgnored",
@@ -109,6 +112,7 @@ impl Happened {
                 | Self::PodFailed
                 | Self::CredentialsLost
                 | Self::RescaleFailed
+                | Self::HotKeyGroup
                 | Self::Contested
                 | Self::ForeignOperator
                 | Self::SavepointFailed

@@ -1,5 +1,6 @@
 //! Messages about rescales.
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -156,6 +157,18 @@ pub struct HotGroup {
     pub group: KeyGroup,
     /// Its part of the stage's load, from 0 to 1.
     pub share: f64,
+}
+
+impl fmt::Display for HotGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, group, share } = self;
+        let percent = share * 100.0;
+        write!(
+            f,
+            "key group {group} alone has {percent:.0} % of the load of {stage}: a single hot key, or several that share the "
+        )?;
+        f.write_str("group; no table spreads it")
+    }
 }
 
 /// A rescale, running or past.

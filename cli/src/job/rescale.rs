@@ -107,15 +107,7 @@ fn strategy(strategy: RescaleStrategy) -> &'static str {
 fn plan_text(plan: &RescaleStatus) -> String {
     let head = format!("plan  {}  {}", changes(plan), strategy(plan.strategy));
     let Some(estimate) = plan.estimate else { return head };
-    let hot = plan.hot.iter().map(|hot| {
-        format!(
-            "\n  key group {} alone has {:.0} % of the load of {}: a single hot key, or several that share the group; no table spreads it",
-            hot.group,
-            hot.share * 100.0,
-            hot.stage
-        )
-    });
-    let hot: String = hot.collect();
+    let hot: String = plan.hot.iter().map(|hot| format!("\n  {hot}")).collect();
     if estimate.groups == 0 {
         return format!("{head}  no key group moves{hot}");
     }

@@ -8,7 +8,7 @@ use millstream_api::wire::{JobState, KeepRequest, ReleaseRequest, ReleasedWorker
 
 use super::admit::{Admitted, Rejection};
 use super::observe::{Answer, Observed, Said};
-use crate::control::{self, Action, Event, Report};
+use crate::control::{self, Action, Report};
 use crate::diagnose;
 use crate::event::{Happened, News};
 use crate::name::{Role, ordinal};
@@ -18,6 +18,7 @@ use crate::revision::{Revision, Verdict};
 pub mod lost;
 pub mod redeploy;
 pub mod scarcity;
+mod tell;
 
 /// A coordinator that does not answer for this long is stopped without a savepoint: its last checkpoint has to do.
 const SILENCE_MS: i64 = 60_000;
@@ -267,7 +268,7 @@ fn run(
         }
     }
     decision.calls.extend(kept(observed, admitted, said).map(Call::Keep));
-    decision.news.extend(decision.reports.iter().filter_map(|report| told(report, plan.mode)));
+    decision.news.extend(decision.reports.iter().flat_map(|report| tell::told(report, plan.mode)));
     decision.operation = rescale_operation(said, memory, desired);
     decision.numbers = numbers;
 }
@@ -293,29 +294,6 @@ fn describe(request: &RescaleRequest, said: &Said) -> String {
     let spread = request.rebalance.iter().map(|name| format!("{name} spread by load"));
     let vacated = request.vacate.iter().map(|name| format!("{name} is emptied: fewer workers are enough"));
     changes.chain(spread).chain(vacated).collect::<Vec<_>>().join(", ")
-}
-
-/// What of the control loop's reports a person wants to read.
-fn told(report: &Report, mode: control::Mode) -> Option<News> {
-    match &report.event {
-        Event::Decision(decision) => {
-            let happened =
-                if mode == control::Mode::Advise { Happened::ScalingAdvised } else { Happened::ScalingDecided };
-            Some(News::new(happened, decision.explanation.clone()))
-        }
-        Event::Rescale(rescale) => {
-            let to = rescale.to.iter().map(|(name, tasks)| format!("{name} {tasks}")).collect::<Vec<_>>().join(", ");
-            let why = rescale.reason.as_deref().unwrap_or("no reason given");
-            Some(match rescale.state {
-                millstream_api::wire::RescaleState::Done => {
-                    let note = format!("reached {to}; {} key groups moved", rescale.groups_moved);
-                    News::new(Happened::RescaleFinished, note)
-                }
-                state => News::new(Happened::RescaleFailed, format!("{to}: {}: {why}", state.name())),
-            })
-        }
-        _ => None,
-    }
 }
 
 fn rescale_operation(said: &Said, memory: &control::Memory, desired: u32) -> Option<(OperationKind, OperationStep)> {

@@ -9,9 +9,9 @@ use super::*;
 use crate::reconcile::observe::Answer;
 use crate::reconcile::testing::{NOW_MS, admitted, decision, observed, pod, revision, running};
 
-/// Status, reason and message of a condition, with what was said `before`.
-fn told(seen: &Observed, before: &StreamJobStatus, kind: ConditionType) -> (String, String, String) {
-    let facts = Facts {
+/// What is said of what is seen, with what was said `before`.
+fn status_of(seen: &Observed, before: &StreamJobStatus) -> StreamJobStatus {
+    status(Facts {
         observed: seen,
         admitted: &admitted(seen),
         decision: &decision(seen),
@@ -19,8 +19,12 @@ fn told(seen: &Observed, before: &StreamJobStatus, kind: ConditionType) -> (Stri
         control: &Memory::default(),
         installation: "m/m",
         before,
-    };
-    let found = find(&status(facts).conditions, kind).cloned().unwrap();
+    })
+}
+
+/// Status, reason and message of a condition.
+fn told(seen: &Observed, before: &StreamJobStatus, kind: ConditionType) -> (String, String, String) {
+    let found = find(&status_of(seen, before).conditions, kind).cloned().unwrap();
     (found.status, found.reason, found.message)
 }
 
@@ -182,16 +186,7 @@ fn checkpoints_are_late_when_the_job_has_run_for_long_without_one() {
 #[test]
 fn the_readiness_of_the_last_good_spec_is_not_that_of_one_that_is_refused() {
     let generations = |seen: &Observed, before: &StreamJobStatus| {
-        let facts = Facts {
-            observed: seen,
-            admitted: &admitted(seen),
-            decision: &decision(seen),
-            applied: &Applied::default(),
-            control: &Memory::default(),
-            installation: "m/m",
-            before,
-        };
-        let status = status(facts);
+        let status = status_of(seen, before);
         let of = |kind| find(&status.conditions, kind).unwrap().observed_generation;
         assert_eq!(find(&status.conditions, ConditionType::Ready).unwrap().status, "True");
         (of(ConditionType::Accepted), of(ConditionType::Ready), status.observed_generation)
