@@ -123,6 +123,19 @@ impl Books {
         Ok(())
     }
 
+    /// What tasks hold for groups on their way is bounded, whatever happens and however long.
+    pub fn bounded(&self, places: &[Place], batch_bytes_max: usize) -> Result<(), String> {
+        for node in places.iter().filter_map(|place| place.node.as_ref()) {
+            for seat in &lock(&node.tasks).running {
+                let (held, most) = seat.task.held_bytes();
+                if held > most + batch_bytes_max {
+                    return Err(format!("task {} holds {held} bytes of rows, and may {most}", seat.task.id()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What tasks have counted.
     pub fn measured(&mut self, generation: Generation, tasks: &[TaskReport]) {
         for report in tasks {
