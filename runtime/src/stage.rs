@@ -97,8 +97,8 @@ pub trait Op: Send {
         Vec::new()
     }
 
-    /// Reads the entries of these keys into memory, before there are rows for them: those of its own states, of groups that are among
-    /// `context.groups`, as far as there is room. They need not be there any more.
+    /// Reads the entries of these keys, of groups that are among `context.groups`, into memory, before there are rows for them: those of
+    /// its own states, as far as there is room. They need not be there any more.
     fn warm(&mut self, _keys: &[Vec<u8>], _context: &mut OpContext<'_>) -> Result<(), Error> {
         Ok(())
     }

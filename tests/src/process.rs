@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use millstream_api::metric;
-use millstream_api::wire::{JobStatus, StageStatus};
+use millstream_api::wire::{JobState, JobStatus, StageStatus};
 use millstream_operator::client::Client;
 use millstream_runtime::workdir::{Outcome, Workdir, read};
 use rustix::process::{Pid, Signal, kill_process};
@@ -127,6 +127,15 @@ impl Job {
             Ok(found)
         });
         found.await.map_err(|error| self.explain(error))
+    }
+
+    /// Waits until it runs and has this checkpoint or a later one.
+    pub async fn until_checkpoint(&mut self, epoch: u64) -> Result<JobStatus> {
+        let has_it = |status: &JobStatus| {
+            let enough = status.checkpoint.as_ref().is_some_and(|done| done.epoch >= epoch);
+            (status.state == JobState::Running && enough).then(|| status.clone())
+        };
+        self.until("checkpoints", has_it).await
     }
 
     /// Whether it still runs.

@@ -213,6 +213,10 @@ pub struct Report {
     pub leaves: u64,
     /// Whether key groups of a task with state were restored at another task.
     pub moved_state: bool,
+    /// Whether a task has read what the last owner of its groups had in memory.
+    pub warmed: bool,
+    /// Whether a task has held as many rows as it may for groups on their way.
+    pub full: bool,
     /// State in the last checkpoint.
     pub state_bytes: u64,
     /// Rows that source tasks read, those read again included.

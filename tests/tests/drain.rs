@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use millstream_api::wire::{JobState, JobStatus, RescaleState};
+use millstream_api::wire::RescaleState;
 use millstream_operator::client::Client;
 use millstream_tests::popular::{check_result, start};
 use millstream_tests::process::{committed_lines, until};
@@ -15,11 +15,7 @@ async fn a_worker_told_to_end_owns_nothing_when_it_does() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let options = ["--parallelism", "3", "--workers", "3", "--state", "rocksdb", "--set", "RATE=12000"];
     let mut job = start(folder.path(), &options)?;
-    let has_state = |status: &JobStatus| {
-        let enough = status.checkpoint.as_ref().is_some_and(|done| done.epoch >= 2);
-        (status.state == JobState::Running && enough).then(|| status.clone())
-    };
-    let begun = job.until("two checkpoints", has_state).await?;
+    let begun = job.until_checkpoint(2).await?;
     let leaves = begun.workers.iter().find(|worker| worker.id == "w1").context("no w1")?;
     assert!(!leaves.tasks.is_empty());
     job.terminate(leaves.pid)?;

@@ -101,6 +101,8 @@ fn options(seed: u64) -> Options {
         // With few slots, no worker can be done without.
         slots: [8, 3, 2][(seed % 3) as usize],
         checkpoint_interval_ms: Some(4),
+        // With small windows tasks soon hold as many rows as they may for groups on their way.
+        window_bytes: [2048, 32][(seed / 2 % 2) as usize],
         faults: Faults::all(),
         ..Options::default()
     }
@@ -150,7 +152,7 @@ fn whatever_goes_wrong_the_output_is_right() {
         Ok::<_, Failure>((report, replayed))
     });
     let (mut faults, mut recoveries, mut rescales, mut adoptions) = (0, 0, 0, 0);
-    let (mut epochs, mut replayed, mut moved, mut steps) = (0, 0, 0, 0);
+    let (mut epochs, mut replayed, mut moved, mut steps, mut full) = (0, 0, 0, 0, 0);
     let mut failures = Vec::new();
     let count = results.len();
     for (_, result) in results {
@@ -164,13 +166,14 @@ fn whatever_goes_wrong_the_output_is_right() {
                 steps += report.steps;
                 replayed += again;
                 moved += u32::from(report.moved_state);
+                full += u32::from(report.full);
             }
             Err(failure) => failures.push(failure),
         }
     }
     println!(
         "{count} seeds, {steps} steps: {faults} faults, {recoveries} recoveries, {rescales} rescales, {adoptions} adoptions, {epochs} epochs, \
-         {replayed} rows replayed, state moved in {moved}; {} failed",
+         {replayed} rows replayed, state moved in {moved}, as much held as may be in {full}; {} failed",
         failures.len()
     );
     if let Some(first) = failures.first() {
@@ -179,7 +182,13 @@ fn whatever_goes_wrong_the_output_is_right() {
     }
     if count >= 100 {
         assert!(
-            recoveries > 100 && rescales > 50 && adoptions > 20 && epochs > 300 && replayed > 1000 && moved > 20,
+            recoveries > 100
+                && rescales > 50
+                && adoptions > 20
+                && epochs > 300
+                && replayed > 1000
+                && moved > 20
+                && full > 0,
             "too little happened"
         );
     }
@@ -218,10 +227,14 @@ fn every_way_to_rescale_moves_state_and_changes_nothing() {
             let run = |seed| {
                 let report = query.run(seed, options.clone()).unwrap_or_else(|failure| panic!("{name}: {failure}"));
                 assert_eq!(report.rescales, 1, "{name}");
-                report.moved_state
+                report
             };
             // State is there at most times, not at all.
-            assert_eq!((7..10).any(run), query.name != "q0", "{name}");
+            let reports: Vec<Report> = (7..10).map(run).collect();
+            assert_eq!(reports.iter().any(|report| report.moved_state), query.name != "q0", "{name}");
+            // What was in memory is told with what is sent ahead.
+            let comes_warm = strategy == RescaleStrategy::Incremental && query.name != "q0";
+            assert_eq!(reports.iter().any(|report| report.warmed), comes_warm, "{name}");
         }
     }
 }
@@ -279,7 +292,9 @@ fn caught_after(query: &Query, plant: Plant) -> Option<(u64, Failure)> {
         matches!(plant, Plant::MarkerOvertakes | Plant::OpeningTooHigh | Plant::KeepRemoved | Plant::LoseChanges);
     (0..12).find_map(|seed| {
         let faults = Faults { kill_worker: 4, cut_link: 4, ..Faults::default() };
-        let mut options = Options { plant: Some(plant), parallelism: 2, faults, slow_network: true, ..options(seed) };
+        let window_bytes = Options::default().window_bytes;
+        let mut options =
+            Options { plant: Some(plant), parallelism: 2, faults, slow_network: true, window_bytes, ..options(seed) };
         if is_of_live_rescales {
             let rescales = vec![(1, 3 - 2 * (seed % 2) as u32)];
             let strategy = RescaleStrategy::Incremental;

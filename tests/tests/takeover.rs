@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use millstream_api::wire::{JobState, JobStatus};
+use millstream_api::wire::JobStatus;
 use millstream_runtime::clock::{Clock, SystemClock};
 use millstream_tests::popular::{check_result, start};
 use millstream_tests::process::{committed_lines, rows_read_on_workers, until};
@@ -34,11 +34,7 @@ async fn rows_flow_on_without_a_coordinator_and_under_the_next_one() -> Result<(
     let folder = tempfile::tempdir()?;
     let options = ["--parallelism", "2", "--workers", "2", "--state", "rocksdb", "--set", "RATE=8000"];
     let mut job = start(folder.path(), &options)?;
-    let has_state = |status: &JobStatus| {
-        let enough = status.checkpoint.as_ref().is_some_and(|done| done.epoch >= 2);
-        (status.state == JobState::Running && enough).then(|| status.clone())
-    };
-    let begun = job.until("two checkpoints", has_state).await?;
+    let begun = job.until_checkpoint(2).await?;
     let stages: Vec<String> = job.stages().await.into_iter().flatten().map(|stage| stage.name).collect();
     ensure!(stages.len() == 2, "a source and an aggregate, not {stages:?}");
     let (clock, epoch) = (SystemClock::default(), begun.checkpoint.as_ref().map_or(0, |done| done.epoch));

@@ -11,7 +11,7 @@ use super::build::{OpSettings, build};
 use super::watermark::{Signal, Watermark};
 use super::{Error, Flow, Op, OpContext};
 use crate::batch::Batch;
-use crate::state::{StateOrdinal, Store};
+use crate::state::{StateOrdinal, Store, group_of};
 
 /// What leaves the chain, in order.
 #[derive(Debug, Clone)]
@@ -259,10 +259,11 @@ impl Chain {
         self.steps.iter().flat_map(|step| step.op_ref().hot_keys(groups, limit)).collect()
     }
 
-    /// Has ops read the entries of such keys. Only while no watermark is on its way.
-    pub fn warm(&mut self, keys: &[Vec<u8>], env: &mut Env<'_>) -> Result<(), Error> {
+    /// Has ops read the entries of such keys, as far as their groups are among `env.groups`. Only while no watermark is on its way.
+    pub fn warm(&mut self, mut keys: Vec<Vec<u8>>, env: &mut Env<'_>) -> Result<(), Error> {
         debug_assert!(self.passing.is_none(), "a watermark is on its way");
-        self.each(env, |op, context| op.warm(keys, context))
+        keys.retain(|key| group_of(key).is_ok_and(|group| env.groups.binary_search(&group).is_ok()));
+        self.each(env, |op, context| op.warm(&keys, context))
     }
 
     /// State of the task rather than of keys, by op id.

@@ -181,9 +181,8 @@ impl Op for GroupAggregate {
         if self.table.bytes() > self.cache_bytes / 2 {
             return Ok(()); // More would drive out what has been used here.
         }
-        let own = keys.iter().filter_map(|key| own_key(key, self.aggregation.ordinal));
-        let known: Vec<_> = own.filter(|(group, _)| context.groups.binary_search(group).is_ok()).collect();
-        self.aggregation.warm(&mut self.table, &known, (&self.absent, &[]), context.store)
+        let own: Vec<_> = keys.iter().filter_map(|key| own_key(key, self.aggregation.ordinal)).collect();
+        self.aggregation.warm(&mut self.table, &own, (&self.absent, &[]), context.store)
     }
 
     fn restore(&mut self, _parts: &[serde_json::Value], _context: &mut OpContext<'_>) -> Result<(), Error> {

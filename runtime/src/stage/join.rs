@@ -111,10 +111,16 @@ impl Join {
         Error::Corrupt { op: self.op.clone(), what: what.to_string() }
     }
 
+    /// What the keys of a key's rows begin with in the store.
+    fn key(&self, slot: u32) -> Vec<u8> {
+        let mut key = prefix(self.entries[slot as usize].group, self.ordinal).to_vec();
+        self.keys.write_key(slot, &mut key);
+        key
+    }
+
     /// Reads a key's rows from the store.
     fn load(&mut self, slot: u32, context: &mut OpContext<'_>) -> Result<(), Error> {
-        let mut from = prefix(self.entries[slot as usize].group, self.ordinal).to_vec();
-        self.keys.write_key(slot, &mut from);
+        let from = self.key(slot);
         let (entry, held, mut sound) = (&mut self.entries[slot as usize], &mut self.held, true);
         context.store.scan(&from, prefix_end(&from).as_deref(), &mut |key, value| {
             let (port, row) = key[from.len()..].split_first().unwrap_or((&u8::MAX, &[]));
@@ -290,12 +296,7 @@ impl Op for Join {
         // Those that came last first.
         let newest = self.entries.iter().enumerate().rev();
         let here = newest.filter(|(_, entry)| !entry.stale && groups.contains(entry.group));
-        let key = |(slot, entry): (usize, &Entry)| {
-            let mut key = prefix(entry.group, self.ordinal).to_vec();
-            self.keys.write_key(slot as u32, &mut key);
-            key
-        };
-        here.take(limit).map(key).collect()
+        here.take(limit).map(|(slot, _)| self.key(slot as u32)).collect()
     }
 
     fn warm(&mut self, keys: &[Vec<u8>], context: &mut OpContext<'_>) -> Result<(), Error> {
@@ -304,7 +305,7 @@ impl Op for Join {
             if self.held + self.keys.bytes() > self.cache_bytes / 2 {
                 return Ok(()); // More would drive out what has been used here.
             }
-            if context.groups.binary_search(&group).is_err() {
+            if !self.absent.contains(group) {
                 continue;
             }
             let slot = self.keys.intern_bytes(key).map_err(|what| self.corrupt(&what))?;

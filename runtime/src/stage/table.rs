@@ -207,10 +207,13 @@ impl Aggregation {
         slots.iter().for_each(|slot| table.dirty[*slot as usize] = true);
     }
 
-    fn write_key(&self, table: &Table, slot: usize, middle: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&prefix(table.groups[slot], self.ordinal));
-        out.extend_from_slice(middle);
-        table.keys.write_key(slot as u32, out);
+    /// The key of a slot in the store.
+    pub fn key(&self, table: &Table, slot: usize, middle: &[u8]) -> Vec<u8> {
+        let mut key = Vec::with_capacity(4 + middle.len() + 10);
+        key.extend_from_slice(&prefix(table.groups[slot], self.ordinal));
+        key.extend_from_slice(middle);
+        table.keys.write_key(slot as u32, &mut key);
+        key
     }
 
     /// Fills slots from the store before rows are added to `slots`: fresh ones of absent groups, and stale ones.
@@ -231,8 +234,7 @@ impl Aggregation {
                 .extend(slots.iter().map(|slot| *slot as usize).filter(|slot| std::mem::take(&mut table.stale[*slot])));
             table.stale_slots -= wanted.len() - new;
         }
-        let mut keys = vec![Vec::new(); wanted.len()];
-        wanted.iter().zip(&mut keys).for_each(|(slot, key)| self.write_key(table, *slot, middle, key));
+        let keys: Vec<Vec<u8>> = wanted.iter().map(|slot| self.key(table, *slot, middle)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         if keys.is_empty() {
             return Ok(());
@@ -311,8 +313,7 @@ impl Aggregation {
             if gone && !table.stored[slot] {
                 continue;
             }
-            let mut key = Vec::with_capacity(4 + middle.len() + 10);
-            self.write_key(table, slot, middle, &mut key);
+            let key = self.key(table, slot, middle);
             let value = (!gone).then(|| {
                 let mut value = Vec::with_capacity(8);
                 table.accumulators.iter().for_each(|accumulators| accumulators.encode(slot, &mut value));
@@ -326,9 +327,7 @@ impl Aggregation {
     /// Removals of all slots that the store has.
     pub fn removals(&self, table: &Table, middle: &[u8], changes: &mut Changes) {
         for slot in (0..table.len()).filter(|slot| table.stored[*slot]) {
-            let mut key = Vec::new();
-            self.write_key(table, slot, middle, &mut key);
-            changes.push((key, None));
+            changes.push((self.key(table, slot, middle), None));
         }
     }
 

@@ -133,7 +133,6 @@ impl Task {
     pub fn come_back_warm(&mut self, groups: &[KeyGroup], limit: usize) {
         let hot = self.call(|op, _| op.hot_keys(groups, limit));
         let entries = self.disown(groups);
-        self.call(|op, context| op.warm(&hot, context)).unwrap();
         self.adopt(groups, entries);
         self.call(|op, context| op.warm(&hot, context)).unwrap();
         groups.iter().for_each(|group| self.store.drop_group(*group).unwrap());

@@ -263,9 +263,7 @@ impl Op for WindowAggregate {
         }
         let mut by_slice: BTreeMap<i64, Vec<(KeyGroup, &[u8])>> = BTreeMap::new();
         for (group, own) in keys.iter().filter_map(|key| own_key(key, self.aggregation.ordinal)) {
-            if let (Some(end), Some(key)) = (time_of(own), own.get(8..))
-                && context.groups.binary_search(&group).is_ok()
-            {
+            if let (Some(end), Some(key)) = (time_of(own), own.get(8..)) {
                 by_slice.entry(end).or_default().push((group, key));
             }
         }

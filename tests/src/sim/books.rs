@@ -28,6 +28,8 @@ pub struct Books {
     pub resumptions: u64,
     pub leaves: u64,
     pub moved_state: bool,
+    warmed: bool,
+    full: bool,
     /// Of the newest checkpoint.
     pub state_bytes: u64,
     pub owners: Owners,
@@ -124,10 +126,12 @@ impl Books {
     }
 
     /// What tasks hold for groups on their way is bounded, whatever happens and however long.
-    pub fn bounded(&self, places: &[Place], batch_bytes_max: usize) -> Result<(), String> {
+    pub fn bounded(&mut self, places: &[Place], batch_bytes_max: usize) -> Result<(), String> {
         for node in places.iter().filter_map(|place| place.node.as_ref()) {
             for seat in &lock(&node.tasks).running {
+                self.warmed |= seat.task.warmed() > 0;
                 let (held, most) = seat.task.held_bytes();
+                self.full |= held > most;
                 if held > most + batch_bytes_max {
                     return Err(format!("task {} holds {held} bytes of rows, and may {most}", seat.task.id()));
                 }
@@ -157,6 +161,8 @@ impl Books {
             resumptions: self.resumptions,
             leaves: self.leaves,
             moved_state: self.moved_state,
+            warmed: self.warmed,
+            full: self.full,
             state_bytes: self.state_bytes,
             source_rows: self.source_rows(stages),
             ..Report::default()

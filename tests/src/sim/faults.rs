@@ -33,6 +33,8 @@ pub struct Plan {
     pub done: Faults,
     /// Workers that drained and had not the time for it.
     pub expired: u32,
+    /// Coordinators that were killed while tasks were being placed.
+    pub killed_deploying: u32,
     /// Calls to the store that are to fail, and the dice that say which.
     armed: Arc<Mutex<(u32, Rng)>>,
 }
@@ -58,7 +60,14 @@ impl Plan {
             coming.swap(at, rng.below(at + 1));
         }
         let armed = Arc::new(Mutex::new((0, Rng::new(rng.next()))));
-        Self { coming, next_at_step: rng.between(1, 300), done: Faults::default(), expired: 0, armed }
+        Self {
+            coming,
+            next_at_step: rng.between(1, 300),
+            done: Faults::default(),
+            expired: 0,
+            killed_deploying: 0,
+            armed,
+        }
     }
 
     fn hook(&self) -> Fault {

@@ -52,7 +52,7 @@ impl Adoption {
                 // It may not have heard yet of tasks that join there.
                 Some(None) if newest.joins(&host) => {}
                 Some(None) => return Verdict::GoBack("tasks are missing"),
-                Some(Some(told)) if !told.is_whole => return Verdict::GoBack("tasks failed"),
+                Some(Some(told)) if !told.is_whole => return Verdict::GoBack("tasks failed, or had not begun"),
                 Some(Some(told)) if !agree(told, &newest) => return Verdict::GoBack("workers disagree on the tasks"),
                 Some(Some(_)) => {}
             }

@@ -173,15 +173,18 @@ proptest! {
     }
 }
 
+/// What one task that takes retractions says of rows that are added.
+fn said_of(stage: &mut Stage, live: &mut Vec<Row>, rows: &[Row]) -> Vec<String> {
+    let Batch { rows, kinds, groups, .. } = batch(live, rows, &[], true);
+    stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
+    stage.tasks[0].drain()
+}
+
 #[test]
 fn a_group_that_comes_back_is_looked_up_and_no_other_is() {
     let mut stage = Stage::new(plan(true, 1 << 20), 1);
     let mut live = Vec::new();
-    let mut push = |stage: &mut Stage, rows: &[Row]| {
-        let Batch { rows, kinds, groups, .. } = batch(&mut live, rows, &[], true);
-        stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
-        stage.tasks[0].drain()
-    };
+    let mut push = |stage: &mut Stage, rows: &[Row]| said_of(stage, &mut live, rows);
     push(&mut stage, &[(Some(1), Some(5)), (Some(2), Some(6)), (Some(3), Some(7))]);
     let entries = stage.tasks[0].disown(&[1, 3]);
     assert_eq!(entries.len(), 2, "all that was dirty has been written");
@@ -202,11 +205,7 @@ fn a_group_that_comes_back_is_looked_up_and_no_other_is() {
 fn what_was_used_last_is_in_memory_at_the_next_owner() {
     let mut stage = Stage::new(plan(true, 1 << 20), 1);
     let mut live = Vec::new();
-    let mut push = |stage: &mut Stage, rows: &[Row]| {
-        let Batch { rows, kinds, groups, .. } = batch(&mut live, rows, &[], true);
-        stage.push(0, &rows, kinds.as_deref(), &groups.unwrap());
-        stage.tasks[0].drain()
-    };
+    let mut push = |stage: &mut Stage, rows: &[Row]| said_of(stage, &mut live, rows);
     push(&mut stage, &[(Some(1), Some(5)), (Some(3), Some(7)), (Some(9), Some(7))]);
     push(&mut stage, &[(Some(1), Some(5)), (Some(9), Some(7))]);
     stage.tasks[0].come_back_warm(&[1, 3], 2);

@@ -131,14 +131,16 @@ proptest! {
     }
 }
 
+/// How many rows one task makes of a row on a port.
+fn push(stage: &mut Stage, port: usize, row: Row) -> usize {
+    let Batch { rows, kinds, groups, .. } = batch(&mut Vec::new(), &[row], &[]);
+    stage.push(port, &rows, kinds.as_deref(), &groups.unwrap());
+    stage.tasks[0].drain().len()
+}
+
 #[test]
 fn a_group_that_comes_back_has_the_rows_of_both_tasks() {
     let mut stage = Stage::new(plan(false, 1 << 20), 1);
-    let push = |stage: &mut Stage, port: usize, row: Row| {
-        let Batch { rows, kinds, groups, .. } = batch(&mut Vec::new(), &[row], &[]);
-        stage.push(port, &rows, kinds.as_deref(), &groups.unwrap());
-        stage.tasks[0].drain()
-    };
     push(&mut stage, 0, (Some(1), 7, true));
     push(&mut stage, 0, (Some(2), 7, true));
     let mut entries = stage.tasks[0].disown(&[1]);
@@ -148,18 +150,13 @@ fn a_group_that_comes_back_has_the_rows_of_both_tasks() {
     // Elsewhere the row came once more.
     entries[0].1 = 2i64.to_be_bytes().to_vec();
     stage.tasks[0].adopt(&[1], entries);
-    assert_eq!(push(&mut stage, 1, (Some(1), 8, true)).len(), 2);
-    assert_eq!(push(&mut stage, 1, (Some(2), 8, true)).len(), 1);
+    assert_eq!(push(&mut stage, 1, (Some(1), 8, true)), 2);
+    assert_eq!(push(&mut stage, 1, (Some(2), 8, true)), 1);
 }
 
 #[test]
 fn rows_of_keys_that_came_last_are_in_memory_at_the_next_owner() {
     let mut stage = Stage::new(plan(false, 1 << 20), 1);
-    let push = |stage: &mut Stage, port: usize, row: Row| {
-        let Batch { rows, kinds, groups, .. } = batch(&mut Vec::new(), &[row], &[]);
-        stage.push(port, &rows, kinds.as_deref(), &groups.unwrap());
-        stage.tasks[0].drain().len()
-    };
     for key in [1, 3, 9] {
         push(&mut stage, 0, (Some(key), 7, true));
     }

@@ -14,13 +14,6 @@ impl Table {
 }
 
 impl Aggregation {
-    /// The key of a slot in the store.
-    pub fn key(&self, table: &Table, slot: usize, middle: &[u8]) -> Vec<u8> {
-        let mut key = Vec::with_capacity(4 + middle.len() + 10);
-        self.write_key(table, slot, middle, &mut key);
-        key
-    }
-
     /// Makes slots for these keys and fills them from the store, as rows of them would; `keys` without prefix and middle.
     pub fn warm(
         &self,

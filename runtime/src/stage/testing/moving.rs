@@ -267,6 +267,9 @@ impl World {
         })
         .unwrap();
         transfer.guest = Some(guest);
+        // Of groups that are not its own yet a task reads nothing.
+        let hot = transfer.hot.clone();
+        receiver.call(&mut self.moved, |chain, env| chain.warm(hot, env)).unwrap();
     }
 
     fn replay(&mut self, count: usize) {
@@ -308,7 +311,7 @@ impl World {
         receiver.groups.extend(&groups);
         receiver.groups.sort_unstable();
         receiver.call(&mut self.moved, |chain, env| chain.adopt(&groups, env)).unwrap();
-        receiver.call(&mut self.moved, |chain, env| chain.warm(&hot, env)).unwrap();
+        receiver.call(&mut self.moved, |chain, env| chain.warm(hot, env)).unwrap();
         self.moves += 1;
     }
 

@@ -24,8 +24,10 @@ const WORTH_A_ROUND: usize = 256;
 
 /// So many keys of each op, at most, are worth having in memory at the next owner,
 const HOT_KEYS_MAX: usize = 8192;
-/// and telling them takes at most this part of the bytes that have been sent.
+/// and telling them takes at most this part of the bytes that have been sent,
 const HOT_SHARE: u64 = 64;
+/// or so many, which are nothing beside the rest of a hand-over.
+const HOT_BYTES_MIN: u64 = 256;
 
 /// The donor's side of a hand-over.
 pub(super) struct Donor {
@@ -79,27 +81,27 @@ impl Donor {
         }
     }
 
-    /// Receivers will be told which of these keys are worth having in memory. Says whether there are any.
-    fn send_hot(&mut self, keys: impl FnOnce(&[KeyGroup]) -> Vec<Vec<u8>>) -> bool {
-        if std::mem::replace(&mut self.told_hot, true) || !self.order.ahead {
-            return false;
-        }
-        let bytes_max = usize::try_from(self.bytes / HOT_SHARE).unwrap_or(usize::MAX);
+    /// The receivers will be told these keys, as far as they are few beside what has been sent.
+    fn send_hot(&mut self, keys: Vec<Vec<u8>>, part_bytes: usize) {
+        let bytes_max = usize::try_from((self.bytes / HOT_SHARE).max(HOT_BYTES_MIN)).unwrap_or(usize::MAX);
         let next: BTreeMap<KeyGroup, TaskId> = self.gifts.iter().map(|(to, group)| (*group, *to)).collect();
         let (mut builders, mut bytes) = (BTreeMap::<TaskId, Builder>::new(), 0);
-        for key in keys(&self.groups()) {
+        for key in keys {
             let Some(to) = group_of(&key).ok().and_then(|group| next.get(&group)) else { continue };
             bytes += key.len();
             if bytes > bytes_max {
                 break;
             }
-            builders.entry(*to).or_default().push(&key, None);
+            let builder = builders.entry(*to).or_default();
+            builder.push(&key, None);
+            if builder.bytes() >= part_bytes {
+                let part = std::mem::take(builder);
+                self.parts.push_back((*to, self.part(0, PartKind::Hot, part)));
+            }
         }
         for (to, builder) in builders {
-            let part = self.part(0, PartKind::Hot, builder);
-            self.parts.push_back((to, part));
+            self.parts.push_back((to, self.part(0, PartKind::Hot, builder)));
         }
-        !self.parts.is_empty()
     }
 
     fn groups(&self) -> Vec<KeyGroup> {
@@ -245,10 +247,13 @@ impl Task {
         Ok(!donor.is_through())
     }
 
-    /// Tells the receivers, once, what is in memory here. Says whether there is anything.
+    /// Tells the receivers, once, what is in memory here. Says whether there is more to send.
     fn send_hot(&mut self) -> bool {
-        let Some(donor) = &mut self.donor else { return false };
-        donor.send_hot(|groups| self.parts.chain.hot_keys(groups, HOT_KEYS_MAX))
+        let is_untold = |donor: &&mut Donor| donor.order.ahead && !donor.told_hot;
+        let Some(donor) = self.donor.as_mut().filter(is_untold) else { return false };
+        donor.told_hot = true;
+        donor.send_hot(self.parts.chain.hot_keys(&donor.groups(), HOT_KEYS_MAX), self.parts.part_bytes);
+        !donor.is_through()
     }
 
     /// A hand-over will not happen.

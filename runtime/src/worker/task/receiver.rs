@@ -221,7 +221,7 @@ impl Task {
         self.receiver.as_ref().is_some_and(|receiver| receiver.held_bytes > self.parts.held_bytes_max)
     }
 
-    /// Bytes of rows that are held for groups on their way, and how many may be: a batch more, since only then it reads no more.
+    /// Bytes of rows that are held for groups on their way, and with how many it reads no more: the last batch may exceed them.
     pub fn held_bytes(&self) -> (usize, usize) {
         (self.receiver.as_ref().map_or(0, |receiver| receiver.held_bytes), self.parts.held_bytes_max)
     }

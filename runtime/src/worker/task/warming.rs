@@ -8,16 +8,22 @@ use crate::state::{self, part};
 /// Keys are read so many at a time, between two batches: some tenths of a millisecond if none is in memory.
 const AT_A_TIME: usize = 32;
 
+/// More keys do not wait: a task that cannot keep up with them has none to spare for what may never be asked for.
+const WAITING_MAX: usize = 65_536;
+
 /// Keys that are to be read.
 #[derive(Debug, Default)]
 pub(super) struct Warming {
     keys: VecDeque<Vec<u8>>,
+    /// How many have been.
+    read: u64,
 }
 
 impl Warming {
     /// Keys of a part that a donor has sent.
     pub fn add(&mut self, part: &[u8]) -> Result<(), state::Error> {
-        for entry in part::entries(part) {
+        let room = WAITING_MAX.saturating_sub(self.keys.len());
+        for entry in part::entries(part).take(room) {
             self.keys.push_back(entry?.0.to_vec());
         }
         Ok(())
@@ -32,7 +38,13 @@ impl Task {
         }
         let count = AT_A_TIME.min(self.warming.keys.len());
         let keys: Vec<Vec<u8>> = self.warming.keys.drain(..count).collect();
-        self.run(|chain, env| chain.warm(&keys, env).map(|()| Flow::Done))?;
+        self.warming.read += count as u64;
+        self.run(|chain, env| chain.warm(keys, env).map(|()| Flow::Done))?;
         Ok(true)
+    }
+
+    /// Keys that it was told by the last owners of its groups and has read so far.
+    pub fn warmed(&self) -> u64 {
+        self.warming.read
     }
 }

@@ -1,4 +1,6 @@
 //! The end of the coordinator's process.
+use millstream_api::wire::JobState;
+
 use super::World;
 
 impl World {
@@ -19,6 +21,8 @@ impl World {
         }
         self.add_up();
         self.books.recoveries += 1;
+        let is_placing = matches!(self.state(), Some(JobState::Deploying | JobState::Rescaling));
+        self.plan.killed_deploying += u32::from(is_placing);
         self.seats.chair = None;
         self.seats.start_at_us = self.now_us() + self.rng.between(1, 5_000);
         let kept = self.rng.below(5);
