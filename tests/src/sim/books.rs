@@ -30,6 +30,8 @@ pub struct Books {
     pub moved_state: bool,
     warmed: bool,
     full: bool,
+    /// Bytes of rows held by those that hold as many as they may.
+    held: BTreeMap<(Generation, TaskId), usize>,
     /// Of the newest checkpoint.
     pub state_bytes: u64,
     pub owners: Owners,
@@ -125,14 +127,19 @@ impl Books {
         Ok(())
     }
 
-    /// What tasks hold for groups on their way is bounded, whatever happens and however long.
-    pub fn bounded(&mut self, places: &[Place], batch_bytes_max: usize) -> Result<(), String> {
+    /// Whoever holds as many rows as it may for groups on their way takes no more, whatever happens and however long.
+    pub fn bounded(&mut self, places: &[Place]) -> Result<(), String> {
+        let before = std::mem::take(&mut self.held);
         for node in places.iter().filter_map(|place| place.node.as_ref()) {
             for seat in &lock(&node.tasks).running {
                 self.warmed |= seat.task.warmed() > 0;
                 let (held, most) = seat.task.held_bytes();
-                self.full |= held > most;
-                if held > most + batch_bytes_max {
+                let key = (seat.generation, seat.task.id());
+                if held > most {
+                    self.full = true;
+                    self.held.insert(key, held);
+                }
+                if before.get(&key).is_some_and(|before| held > *before) {
                     return Err(format!("task {} holds {held} bytes of rows, and may {most}", seat.task.id()));
                 }
             }

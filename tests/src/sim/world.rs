@@ -83,8 +83,6 @@ impl Move {
 
 /// Time between two reports of counters.
 const MEASURE_US: u64 = 10_000;
-/// No row of the queries that are simulated has more.
-const ROW_BYTES_MAX: usize = 256;
 /// After a worker was told something that shows output, this many steps are watched.
 const WATCHED_STEPS: u64 = 60;
 
@@ -164,7 +162,7 @@ impl World {
             let next = self.choose()?;
             self.make(next)?;
             self.books.owners.check(&self.shape.stages, self.options.key_groups, &self.places)?;
-            self.books.bounded(&self.places, self.options.batch_rows * ROW_BYTES_MAX)?;
+            self.books.bounded(&self.places)?;
             if self.steps <= self.watch_until {
                 self.output.check()?;
             }
