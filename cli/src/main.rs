@@ -20,6 +20,10 @@ mod run;
 mod say;
 mod up;
 
+/// Of Rust and of RocksDB alike: rows, batches and blocks are allocated by one thread and freed by another, all the time.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
     match dispatch(args.command) {

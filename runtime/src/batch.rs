@@ -4,7 +4,7 @@ pub mod hash;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use millstream_api::id::{Epoch, KeyGroup, TableVersion, TaskId};
@@ -53,6 +53,23 @@ impl Batch {
     /// Inserts only.
     pub fn inserts(rows: RecordBatch) -> Self {
         Self { rows, kinds: None, groups: None, split: None }
+    }
+
+    /// This batch and those behind it as one, copied only if there are any. All have one schema and are of one edge.
+    pub fn followed_by(self, more: Vec<Self>) -> Result<Self, ArrowError> {
+        if more.is_empty() {
+            return Ok(self);
+        }
+        let schema = self.rows.schema();
+        let parts: Vec<Self> = std::iter::once(self).chain(more).collect();
+        let rows = concat_batches(&schema, parts.iter().map(|part| &part.rows))?;
+        let kinds = parts.iter().any(|part| part.kinds.is_some()).then(|| {
+            let kinds =
+                |part: &Self| part.kinds.as_ref().map_or_else(|| vec![0; part.num_rows()], |kinds| kinds.to_vec());
+            parts.iter().flat_map(kinds).collect()
+        });
+        let groups: Option<Vec<&[u16]>> = parts.iter().map(|part| part.groups.as_deref()).collect();
+        Ok(Self { rows, kinds, groups: groups.map(|groups| Arc::from(groups.concat())), split: None })
     }
 
     /// Number of rows.

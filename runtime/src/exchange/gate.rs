@@ -7,7 +7,7 @@ use millstream_api::id::TaskId;
 
 use super::ports::Ports;
 use super::{ChannelId, Error, Wake, lock};
-use crate::batch::Element;
+use crate::batch::{Batch, Element};
 
 /// One channel into a task: its name, the input port of the first op it feeds, the schema of its rows.
 pub type Inlet = (ChannelId, usize, SchemaRef);
@@ -41,6 +41,12 @@ struct State {
     /// Bytes of each channel's window that are not granted back for now.
     withheld_bytes: usize,
     closed: bool,
+}
+
+impl State {
+    fn take_turn_of(&mut self, wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        self.turns.iter().position(|index| wanted(*index)).and_then(|at| self.turns.remove(at))
+    }
 }
 
 struct Channel {
@@ -195,18 +201,30 @@ impl Gate {
 
     /// The next element of a channel that is not blocked, with the channel's number; none: wait for the wake.
     pub fn take(&self) -> Option<(usize, Element)> {
-        self.take_turn(|turns| turns.pop_front())
+        self.take_turn(|state| state.turns.pop_front())
     }
 
     /// The same, of these channels only.
     pub fn take_from(&self, wanted: impl Fn(usize) -> bool) -> Option<(usize, Element)> {
-        self.take_turn(|turns| turns.iter().position(|index| wanted(*index)).and_then(|at| turns.remove(at)))
+        self.take_turn(|state| state.take_turn_of(wanted))
     }
 
-    fn take_turn(&self, next: impl FnOnce(&mut VecDeque<usize>) -> Option<usize>) -> Option<(usize, Element)> {
+    /// The next element of this channel if it is rows, which then follow those that were taken from it last.
+    pub fn take_rows(&self, channel: usize) -> Option<Batch> {
+        let next = self.take_turn(|state| {
+            let (first, _) = state.channels[channel].queue.front()?;
+            if matches!(first, Element::Rows(_)) { state.take_turn_of(|index| index == channel) } else { None }
+        });
+        match next {
+            Some((_, Element::Rows(batch))) => Some(batch),
+            _ => None, // Nothing else is taken.
+        }
+    }
+
+    fn take_turn(&self, next: impl FnOnce(&mut State) -> Option<usize>) -> Option<(usize, Element)> {
         let (index, element, grant) = {
             let mut state = lock(&self.state);
-            let index = next(&mut state.turns)?;
+            let index = next(&mut state)?;
             let withheld = state.withheld_bytes;
             let channel = &mut state.channels[index];
             // Only channels that hold something have a turn.

@@ -1,9 +1,7 @@
 //! What a router holds for one channel: rows that are being gathered, and elements that wait for credit.
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use arrow::array::UInt32Array;
-use arrow::compute::concat_batches;
 use millstream_api::id::{KeyGroup, TableVersion};
 
 use super::{Error, Outlet};
@@ -195,17 +193,8 @@ fn split(batch: Batch, credit: i64) -> (Batch, Option<Batch>) {
     (batch.slice(0, part), Some(batch.slice(part, rows - part)))
 }
 
-/// One batch of all parts, copied only if there are several.
-fn join(mut parts: Vec<Batch>) -> Result<Option<Batch>, Error> {
-    let Some(first) = parts.first() else { return Ok(None) };
-    if parts.len() == 1 {
-        return Ok(parts.pop());
-    }
-    let rows = concat_batches(first.rows.schema_ref(), parts.iter().map(|part| &part.rows))?;
-    let kinds = parts.iter().any(|part| part.kinds.is_some()).then(|| {
-        let kinds = |part: &Batch| part.kinds.as_ref().map_or_else(|| vec![0; part.num_rows()], |kinds| kinds.to_vec());
-        parts.iter().flat_map(kinds).collect()
-    });
-    let groups: Option<Vec<&[u16]>> = parts.iter().map(|part| part.groups.as_deref()).collect();
-    Ok(Some(Batch { rows, kinds, groups: groups.map(|groups| Arc::from(groups.concat())), split: None }))
+/// One batch of all parts.
+fn join(parts: Vec<Batch>) -> Result<Option<Batch>, Error> {
+    let mut parts = parts.into_iter();
+    Ok(parts.next().map(|first| first.followed_by(parts.collect())).transpose()?)
 }

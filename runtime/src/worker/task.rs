@@ -33,6 +33,9 @@ use receiver::Receiver;
 use warming::Warming;
 use weigh::Scale;
 
+/// A batch of so many rows costs little more a row than a larger one.
+const GATHERED_ROWS: usize = 512;
+
 /// Where rows come from.
 pub enum Input {
     /// A source and its table's name.
@@ -220,6 +223,7 @@ impl Task {
         self.overhear(channel, &element);
         match element {
             Element::Rows(batch) => {
+                let batch = self.gather(channel, batch)?;
                 let port = match &self.parts.input {
                     Input::Gate(gate) => gate.port(channel),
                     Input::Source(_) => 0,
@@ -268,6 +272,19 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// Takes the rows that wait behind a small batch together with it: the less often it has its turn, the less each row costs.
+    fn gather(&self, channel: usize, first: Batch) -> Result<Batch, Failed> {
+        let Input::Gate(gate) = &self.parts.input else { return Ok(first) };
+        let (mut rows, mut more) = (first.num_rows(), Vec::new());
+        while rows < GATHERED_ROWS
+            && let Some(next) = gate.take_rows(channel)
+        {
+            rows += next.num_rows();
+            more.push(next);
+        }
+        Ok(first.followed_by(more).map_err(crate::exchange::Error::from)?)
     }
 
     /// Lets event time run out once all channels have ended, unless groups are on their way.

@@ -39,6 +39,30 @@ fn channels_take_turns_and_each_is_fifo() {
 }
 
 #[test]
+fn rows_that_wait_behind_rows_are_taken_with_them_and_nothing_else() {
+    let (receiver, sender) = (Arc::default(), Arc::<Wakes>::default());
+    let gate = gate(2, 20, &receiver);
+    let outlets = outlets(&gate, &sender);
+    let next = |channel| gate.take_rows(channel).map(|batch| values(&Element::Rows(batch)));
+    outlets[0].send(rows([1])).unwrap();
+    outlets[1].send(rows([10])).unwrap();
+    assert_eq!(gate.take().map(|(channel, _)| channel), Some(0));
+    assert_eq!(next(0), None, "not of another channel");
+    for element in [rows([2]), Element::Watermark(5), rows([3])] {
+        outlets[0].send(element).unwrap();
+    }
+    assert_eq!(next(0), Some(vec![2]));
+    assert_eq!(next(0), None, "not past a watermark");
+    assert_eq!((next(1), next(1)), (Some(vec![10]), None));
+    assert!(matches!(gate.take(), Some((0, Element::Watermark(5)))));
+    gate.block(0);
+    assert_eq!(next(0), None, "not of a blocked channel");
+    gate.unblock_all();
+    assert_eq!((next(0), gate.len(), gate.taken().0), (Some(vec![3]), 0, 4));
+    assert_eq!(outlets[0].credit(), 20, "all is granted back");
+}
+
+#[test]
 fn credit_goes_below_zero_by_one_batch_and_comes_back() {
     let (receiver, sender) = (Arc::default(), Arc::<Wakes>::default());
     let gate = gate(1, 20, &receiver);
