@@ -41,6 +41,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// Waits before something is asked again that tells nobody when it changes.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub fn pause(delay: Duration) {
+    std::thread::sleep(delay);
+}
+
 /// Waits before something is tried again that no event tells to work again. Whoever waits for an event waits for that event.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub async fn back_off(delay: Duration) {

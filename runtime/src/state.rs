@@ -9,6 +9,7 @@
 //!
 //! Ops touch the store once per distinct key per batch and keep decoded hot entries in a cache of their own, which they
 //! write back at barriers and when it is full.
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,8 +121,8 @@ pub trait Store: Send {
     /// Removes entries with `from <= key < to`.
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error>;
 
-    /// Pins the present content as files in the empty folder `folder` (created by the call), for upload. Synchronous and
-    /// quick: later writes do not change it. Files that have been in an earlier cut keep their name and are hard links.
+    /// Pins the present content, for upload: later writes do not change it. Quick: the files, in the folder `folder` (which is made
+    /// for them), are there when the cut is asked for them. Files that have been in an earlier cut keep their name and are hard links.
     fn cut(&mut self, folder: &Path) -> Result<Cut, Error>;
 
     /// A view of the present content that later writes do not change, for pre-copying a group while it goes on changing.
@@ -205,13 +206,27 @@ pub trait Snapshot: Send {
     fn into_parts(self: Box<Self>, wanted: Wanted, wake: Arc<dyn Wake>) -> Result<Box<dyn Parts>, Error>;
 }
 
-/// Files of a cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Waits until the files of a cut are there, and gives them.
+type Files = Box<dyn FnOnce() -> Result<Vec<CutFile>, Error> + Send>;
+
+/// The content of a store at one moment, pinned.
 pub struct Cut {
-    /// Every file that the content needs.
-    pub files: Vec<CutFile>,
     /// Bytes of state, keys and values, an estimate.
     pub state_bytes: u64,
+    files: Files,
+}
+
+impl Cut {
+    /// Every file that the content needs. Waits until they are there, on a thread other than the store's: that one goes on.
+    pub fn files(self) -> Result<Vec<CutFile>, Error> {
+        (self.files)()
+    }
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cut").field("state_bytes", &self.state_bytes).finish_non_exhaustive()
+    }
 }
 
 /// One file of a cut.

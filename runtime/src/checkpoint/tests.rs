@@ -12,7 +12,7 @@ use super::store::{CheckpointStore, MemoryCheckpoints};
 use super::upload::{Uploaded, Uploader};
 use crate::state::disk::{Disk, MemoryDisk};
 use crate::state::memory::MemoryBackend;
-use crate::state::{Backend, Store};
+use crate::state::{Backend, Store, conformance};
 
 mod erase;
 mod files;
@@ -115,7 +115,7 @@ impl World<'_> {
     /// Cuts a store and uploads the cut.
     fn checkpoint(&self, store: &mut dyn Store, uploader: &mut Uploader, id: ManifestId) -> Uploaded {
         let folder = super::download::local_cut(&self.local(), uploader.incarnation(), id);
-        let cut = store.cut(&folder).unwrap();
+        let cut = conformance::cut(store, &folder);
         uploader.upload(self.store, self.disk, "job", id, &cut).unwrap()
     }
 

@@ -6,8 +6,8 @@ use super::manifest::{FileEntry, TaskManifest};
 use super::paths::{self, ManifestId};
 use super::store::CheckpointStore;
 use super::{Error, disk_error};
+use crate::state::CutFile;
 use crate::state::disk::Disk;
-use crate::state::{Cut, CutFile};
 
 /// Uploads the cuts of one store, one after the other, and knows which of its files are in the checkpoint store already.
 #[derive(Debug)]
@@ -49,10 +49,10 @@ impl Uploader {
         disk: &dyn Disk,
         prefix: &str,
         id: ManifestId,
-        cut: &Cut,
+        cut: &[CutFile],
     ) -> Result<Uploaded, Error> {
-        let mut uploaded = Uploaded { files: Vec::with_capacity(cut.files.len()), uploaded_bytes: 0 };
-        for file in &cut.files {
+        let mut uploaded = Uploaded { files: Vec::with_capacity(cut.len()), uploaded_bytes: 0 };
+        for file in cut {
             let known = self.known.get(&file.name).filter(|known| file.immutable && known.bytes == file.bytes);
             if let Some(known) = known {
                 uploaded.files.push(known.clone());

@@ -6,7 +6,7 @@ use std::path::Path;
 use millstream_api::id::KeyGroup;
 
 use super::disk::Disk;
-use super::{Backend, Changes, Cut, Snapshot, Store, prefix};
+use super::{Backend, Changes, CutFile, Snapshot, Store, prefix};
 
 mod moves;
 mod random;
@@ -61,8 +61,13 @@ fn bytes_of(disk: &dyn Disk, path: &Path) -> Vec<u8> {
     bytes
 }
 
-fn files_of(disk: &dyn Disk, cut: &Cut) -> BTreeMap<String, Vec<u8>> {
-    cut.files.iter().map(|file| (file.name.clone(), bytes_of(disk, &file.path))).collect()
+/// A cut, complete.
+pub fn cut(store: &mut dyn Store, folder: &Path) -> Vec<CutFile> {
+    store.cut(folder).unwrap().files().unwrap()
+}
+
+fn files_of(disk: &dyn Disk, cut: &[CutFile]) -> BTreeMap<String, Vec<u8>> {
+    cut.iter().map(|file| (file.name.clone(), bytes_of(disk, &file.path))).collect()
 }
 
 /// Runs every fixed case below `folder`.
@@ -149,22 +154,24 @@ fn cuts_stay_as_they_are(backend: &dyn Backend, disk: &dyn Disk, folder: &Path) 
     put(&mut *store, 2, &[("a", "3")]);
     let first = content(&mut *store);
     let cut_folder = folder.join("cut-1");
-    let cut = store.cut(&cut_folder).unwrap();
-    let files = files_of(disk, &cut);
-    for file in &cut.files {
-        assert_eq!(file.bytes, files[&file.name].len() as u64);
-        assert_eq!(file.path, cut_folder.join(&file.name));
-    }
+    let pinned = store.cut(&cut_folder).unwrap();
     put(&mut *store, 1, &[("a", "changed"), ("new", "9")]);
     store.drop_group(2).unwrap();
     let second = content(&mut *store);
-    store.cut(&folder.join("cut-2")).unwrap();
+    let last = store.cut(&folder.join("cut-2")).unwrap();
     drop(store);
+    last.files().unwrap();
+    let cut = pinned.files().unwrap();
+    let files = files_of(disk, &cut);
+    for file in &cut {
+        assert_eq!(file.bytes, files[&file.name].len() as u64);
+        assert_eq!(file.path, cut_folder.join(&file.name));
+    }
 
     let mut opened = backend.open(&folder.join("opened"), &cut_folder).unwrap();
     assert_eq!(content(&mut *opened), first);
     put(&mut *opened, 1, &[("a", "other"), ("b", "other")]);
-    opened.cut(&folder.join("cut-3")).unwrap();
+    self::cut(&mut *opened, &folder.join("cut-3"));
     drop(opened);
     let read = backend.read(&cut_folder).unwrap();
     assert_eq!(exported(&*read, 1), of_group(&first, 1));
@@ -175,7 +182,7 @@ fn cuts_stay_as_they_are(backend: &dyn Backend, disk: &dyn Disk, folder: &Path) 
     assert_eq!(content(&mut *again), second);
     // An empty store has a cut, too.
     let mut empty = backend.create(&folder.join("empty")).unwrap();
-    empty.cut(&folder.join("cut-empty")).unwrap();
+    self::cut(&mut *empty, &folder.join("cut-empty"));
     let mut opened = backend.open(&folder.join("opened-empty"), &folder.join("cut-empty")).unwrap();
     assert!(content(&mut *opened).is_empty());
 }
@@ -188,8 +195,8 @@ fn cut_files_keep_name_and_content(backend: &dyn Backend, disk: &dyn Disk, folde
         put(&mut *store, round % 3, &[(&name, "value"), ("always", &name)]);
         let expected = content(&mut *store);
         let folder_of = |what: &str| folder.join(format!("{what}-{round}"));
-        let cut = store.cut(&folder_of("cut")).unwrap();
-        for file in cut.files.iter().filter(|file| file.immutable) {
+        let files = cut(&mut *store, &folder_of("cut"));
+        for file in files.iter().filter(|file| file.immutable) {
             let bytes = bytes_of(disk, &file.path);
             assert_eq!(seen.entry(file.name.clone()).or_insert_with(|| bytes.clone()), &bytes, "{}", file.name);
         }
@@ -211,7 +218,7 @@ fn snapshots_do_not_change(backend: &dyn Backend, folder: &Path) {
     store.delete_range(&prefix(2, 0), &prefix(2, 9)).unwrap();
     store.drop_group(3).unwrap();
     store.import(3, vec![(key(3, "imported"), b"5".to_vec())]).unwrap();
-    store.cut(&folder.with_extension("cut")).unwrap();
+    cut(&mut *store, &folder.with_extension("cut"));
     let later = store.snapshot().unwrap();
     for group in 1..5 {
         assert_eq!(exported(&*snapshot, group), of_group(&before, group), "group {group}");
@@ -228,7 +235,7 @@ fn exports_pause_and_go_on(backend: &dyn Backend, folder: &Path) {
     put(&mut *store, 7, &pairs);
     put(&mut *store, 6, &pairs[..1]);
     put(&mut *store, 8, &pairs[..1]);
-    store.cut(&folder.join("cut")).unwrap();
+    cut(&mut *store, &folder.join("cut"));
     for snapshot in [store.snapshot().unwrap(), backend.read(&folder.join("cut")).unwrap()] {
         let mut found: Vec<Vec<u8>> = Vec::new();
         loop {
@@ -307,7 +314,7 @@ fn groups_move_and_come_back(backend: &dyn Backend, folder: &Path) {
     for group in [0, 2] {
         assert_eq!(of_group(&content(&mut *home), group), of_group(&original, group));
     }
-    home.cut(&folder.join("last")).unwrap();
+    cut(&mut *home, &folder.join("last"));
     let mut opened = backend.open(&folder.join("opened"), &folder.join("last")).unwrap();
     assert_eq!(content(&mut *opened), content(&mut *home));
     assert!(content(&mut *away).is_empty());

@@ -168,7 +168,7 @@ impl Store for MemoryStore {
     fn cut(&mut self, folder: &Path) -> Result<Cut, Error> {
         let (path, bytes) = file::write(self.disk.as_ref(), folder, &self.groups)?;
         let file = CutFile { name: file::NAME.to_owned(), path, bytes, immutable: false };
-        Ok(Cut { files: vec![file], state_bytes: self.bytes() })
+        Ok(Cut { state_bytes: self.bytes(), files: Box::new(|| Ok(vec![file])) })
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, Error> {

@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use millstream_api::id::KeyGroup;
-use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
 
 use super::tracking::Tracker;
 use super::{
-    Arrival, Backend, Changes, Cut, CutFile, Error, KeyRange, Operations, Snapshot, Store, check_import, group_of,
-    group_range,
+    Arrival, Backend, Changes, Cut, CutFile, Error, Files, KeyRange, Operations, Snapshot, Store, check_import,
+    group_of, group_range,
 };
 
 mod bulk;
+mod cut;
 mod files;
 mod intake;
 mod options;
@@ -30,9 +30,10 @@ mod sizes;
 mod snapshot;
 
 use crate::exchange::Wake;
+use cut::Cuts;
 use intake::Intake;
 pub use options::RocksOptions;
-use options::Shared;
+use options::{Memtables, Shared};
 use sizes::Unflushed;
 
 /// Ranges of up to this many keys are removed key by key: every range tombstone in a memtable slows all later reads down.
@@ -57,14 +58,14 @@ impl Backend for RocksBackend {
 
     fn create(&self, folder: &Path) -> Result<Box<dyn Store>, Error> {
         files::make_empty(folder)?;
-        Ok(Box::new(RocksStore::new(self.shared.open(folder)?)))
+        Ok(Box::new(RocksStore::new(self.shared.open(folder)?, self.shared.memtables.clone())))
     }
 
     fn open(&self, folder: &Path, cut: &Path) -> Result<Box<dyn Store>, Error> {
         files::check_cut(cut)?;
         files::make_empty(folder)?;
         files::link(cut, folder)?;
-        Ok(Box::new(RocksStore::new(self.shared.open(folder)?)))
+        Ok(Box::new(RocksStore::new(self.shared.open(folder)?, self.shared.memtables.clone())))
     }
 
     fn read(&self, cut: &Path) -> Result<Box<dyn Snapshot>, Error> {
@@ -75,6 +76,10 @@ impl Backend for RocksBackend {
 
 struct RocksStore {
     db: Arc<DB>,
+    cuts: Arc<Cuts>,
+    memtables: Memtables,
+    /// Bytes written to the memtable since it was begun for a cut, or to give memory back.
+    written_bytes: usize,
     unlogged: WriteOptions,
     tracker: Tracker,
     operations: Operations,
@@ -87,13 +92,17 @@ struct RocksStore {
 }
 
 impl RocksStore {
-    fn new(db: DB) -> Self {
+    fn new(db: DB, memtables: Memtables) -> Self {
+        let db = Arc::new(db);
         let mut unlogged = WriteOptions::new();
         unlogged.disable_wal(true);
         // Batches are mostly sorted: each key is inserted near the one before (measured: 5 to 10 % of a write).
         unlogged.set_memtable_insert_hint_per_batch(true);
         Self {
-            db: Arc::new(db),
+            cuts: Cuts::new(Arc::clone(&db)),
+            db,
+            memtables,
+            written_bytes: 0,
             unlogged,
             tracker: Tracker::default(),
             operations: Operations::default(),
@@ -108,7 +117,19 @@ impl RocksStore {
         family(&self.db)
     }
 
-    fn apply(&self, batch: WriteBatch, attempt: &'static str) -> Result<(), Error> {
+    fn apply(&mut self, batch: WriteBatch, attempt: &'static str) -> Result<(), Error> {
+        self.written_bytes += cut::memtable_bytes_of(&batch);
+        if self.cuts.is_pending() && self.written_bytes > self.memtables.bytes / 2 {
+            // Its memtable has to become a file before this one is full.
+            drop(self.cuts.settle());
+        }
+        if !self.cuts.is_pending() {
+            self.unflushed.cut_is_linked();
+            if self.written_bytes > self.memtables.bytes / 4 && self.memtables.are_over_budget() {
+                cut::begin_file(&self.db)?;
+                self.written_bytes = 0;
+            }
+        }
         self.db.write_opt(batch, &self.unlogged).map_err(backend(attempt))
     }
 
@@ -207,13 +228,11 @@ impl Store for RocksStore {
     }
 
     fn cut(&mut self, folder: &Path) -> Result<Cut, Error> {
-        files::make_parent(folder)?;
         let state_bytes = self.bytes();
-        // Flushes the memtable first, since nothing is in a log, then links the files and copies the manifest.
-        let checkpoint = Checkpoint::new(&self.db).map_err(backend("begin a cut"))?;
-        checkpoint.create_checkpoint(folder).map_err(backend("make a cut"))?;
-        self.unflushed.clear();
-        Ok(Cut { files: files::of_cut(folder)?, state_bytes })
+        let files = self.cuts.begin(folder)?;
+        self.written_bytes = 0;
+        self.unflushed.cut();
+        Ok(Cut { state_bytes, files })
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, Error> {
@@ -242,11 +261,13 @@ impl Store for RocksStore {
         let options = options::of_import();
         let mut table = bulk::Table::begin(&self.db, &self.imports, &options)?;
         entries.iter().try_for_each(|(key, value)| table.put(key, value))?;
-        bulk::ingest(&self.db, vec![table.finish()?])
+        let table = table.finish()?;
+        bulk::ingest(&self.db, &self.cuts.settle(), vec![table])
     }
 
     fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error> {
-        let begin = || Intake::begin(Arc::clone(&self.db), Arc::clone(&self.imports), Arc::clone(wake));
+        let begin =
+            || Intake::begin(Arc::clone(&self.db), Arc::clone(&self.cuts), Arc::clone(&self.imports), Arc::clone(wake));
         let intake = match self.intake.take() {
             Some(intake) => intake,
             None => begin()?,
@@ -278,6 +299,7 @@ impl Store for RocksStore {
         let (from, to) = self.with_empty_neighbours(from, to)?;
         // Whole files go at once, unless a snapshot may still read them.
         if Arc::strong_count(&self.snapshots) == 1 {
+            let _settled = self.cuts.settle();
             self.db.delete_file_in_range(&from, &to).map_err(backend("drop the files of a key group"))?;
         }
         // The rest is covered by a tombstone. Later writes and ingested files have higher sequence numbers and are not.
@@ -289,6 +311,9 @@ impl Store for RocksStore {
     }
 
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {
+        if !self.cuts.is_pending() {
+            self.unflushed.cut_is_linked();
+        }
         let memtables = memtable_bytes(&self.db);
         Ok(sizes::on_disk(&self.db, group)? + self.unflushed.share(group, memtables))
     }
@@ -300,6 +325,13 @@ impl Store for RocksStore {
 
     fn operations(&self) -> Operations {
         self.operations
+    }
+}
+
+impl Drop for RocksStore {
+    /// A cut outlives its store.
+    fn drop(&mut self) {
+        drop(self.cuts.settle());
     }
 }
 

@@ -18,7 +18,7 @@ use crate::checkpoint::store::CheckpointStore;
 use crate::checkpoint::upload::Uploader;
 use crate::message::{CutFailure, Failure, Report, RestoreFrom};
 use crate::state::disk::Disk;
-use crate::state::{Backend, Store};
+use crate::state::{Backend, CutFile, Error, Store};
 
 impl Worker {
     /// What the coordinator is told of an upload that has ended.
@@ -151,14 +151,14 @@ impl Ledger {
         let (worker, prefix) = (worker.to_owned(), deployment.deploy.prefix.clone());
         let (store, disk, events) = (Arc::clone(&doors.store), Arc::clone(&doors.disk), doors.events.clone());
         doors.background.run(Box::new(move || {
-            let (task, epoch) = (cut.task, cut.epoch);
-            let mut uploader = uploader.lock().unwrap_or_else(PoisonError::into_inner);
-            let uploaded = uploader.upload(store.as_ref(), disk.as_ref(), &prefix, id, &cut.cut);
-            let failure = |error: crate::checkpoint::Error| CutFailure {
-                message: chain(&error),
-                is_store_away: error.is_transient(),
+            let (task, epoch, state_bytes) = (cut.task, cut.epoch, cut.cut.state_bytes);
+            let upload = |files: Vec<CutFile>| {
+                let mut uploader = uploader.lock().unwrap_or_else(PoisonError::into_inner);
+                let uploaded = uploader.upload(store.as_ref(), disk.as_ref(), &prefix, id, &files);
+                uploaded.map_err(|error| CutFailure { message: chain(&error), is_store_away: error.is_transient() })
             };
-            let result = uploaded.map_err(failure).map(|uploaded| Uploaded {
+            let cut_failed = |error: Error| CutFailure { message: chain(&error), is_store_away: false };
+            let result = cut.cut.files().map_err(cut_failed).and_then(upload).map(|uploaded| Uploaded {
                 bytes: uploaded.uploaded_bytes,
                 manifest: TaskManifest {
                     task,
@@ -167,7 +167,7 @@ impl Ledger {
                     arriving: cut.arriving,
                     store_incarnation: incarnation,
                     files: uploaded.files,
-                    state_bytes: cut.cut.state_bytes,
+                    state_bytes,
                     operator_state: cut.operator_state,
                     splits: cut.splits,
                     committables: cut.committables,

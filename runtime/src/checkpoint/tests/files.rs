@@ -4,7 +4,7 @@ use super::super::Error;
 use super::super::download::{Fetched, fetch, local_cut, prune_local};
 use super::super::store::{Failure, ObjectCheckpoints, Operation};
 use super::*;
-use crate::state::conformance::{content, key, put};
+use crate::state::conformance::{self, content, key, put};
 use crate::state::disk::RealDisk;
 use crate::state::rocks::{RocksBackend, RocksOptions};
 
@@ -96,7 +96,7 @@ fn an_upload_that_failed_goes_on() {
     let world = simulated.world();
     let mut store = world.backend.create(&world.at("a")).unwrap();
     put(&mut *store, 1, &[("a", "1")]);
-    let cut = store.cut(&world.at("cut")).unwrap();
+    let cut = conformance::cut(&mut *store, &world.at("cut"));
     let mut uploader = Uploader::new(1);
     for failure in [Failure::Before, Failure::After] {
         simulated.store.set_fault(Some(Arc::new(move |call| (call.operation == Operation::Put).then_some(failure))));

@@ -1,12 +1,12 @@
 //! Random operations against a store and a sorted map.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use millstream_api::id::KeyGroup;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::{Content, content, exported, key, of_group};
-use crate::state::{Backend, Changes, Snapshot, Store};
+use crate::state::{Backend, Changes, Cut, Snapshot, Store};
 
 /// One step. Groups and keys are few, so that steps meet.
 #[derive(Debug, Clone)]
@@ -15,7 +15,8 @@ enum Step {
     DeleteRange(Vec<u8>, Vec<u8>),
     Drop(KeyGroup),
     Import(KeyGroup, Content),
-    CutAndOpen,
+    Cut,
+    OpenCut,
     Snapshot,
     CheckSnapshot,
     Track(KeyGroup),
@@ -44,7 +45,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (any_group(), entries).prop_map(|(group, entries)| {
             Step::Import(group, entries.into_iter().map(|(name, value)| (key(group, &name), value)).collect())
         }),
-        2 => Just(Step::CutAndOpen),
+        2 => Just(Step::Cut),
+        2 => Just(Step::OpenCut),
         2 => Just(Step::Snapshot),
         2 => Just(Step::CheckSnapshot),
         2 => any_group().prop_map(Step::Track),
@@ -59,6 +61,7 @@ struct Run<'a> {
     store: Box<dyn Store>,
     oracle: Content,
     snapshot: Option<(Box<dyn Snapshot>, Content)>,
+    cut: Option<(Cut, PathBuf, Content)>,
     tracked: std::collections::BTreeMap<KeyGroup, Content>,
 }
 
@@ -77,15 +80,11 @@ impl Run<'_> {
                 self.store.import(group, entries.clone().into_iter().collect()).unwrap();
                 self.oracle.extend(entries);
             }
-            Step::CutAndOpen => {
-                let folder = |what: &str| self.folder.join(format!("{what}-{}", self.number));
-                self.store.cut(&folder("cut")).unwrap();
-                // Goes on with the old store and its tracking in half of the cases.
-                if self.number.is_multiple_of(2) {
-                    self.store = self.backend.open(&folder("store"), &folder("cut")).unwrap();
-                    self.tracked.clear();
-                }
+            Step::Cut => {
+                let folder = self.folder.join(format!("cut-{}", self.number));
+                self.cut = Some((self.store.cut(&folder).unwrap(), folder, self.oracle.clone()));
             }
+            Step::OpenCut => self.open_cut(),
             Step::Snapshot => self.snapshot = Some((self.store.snapshot().unwrap(), self.oracle.clone())),
             Step::CheckSnapshot => {
                 for group in [0, 1, 2, 3, 255, 256] {
@@ -102,6 +101,18 @@ impl Run<'_> {
                 apply(&mut copy, super::changes(&mut *self.store, group));
                 assert_eq!(copy, of_group(&self.oracle, group), "snapshot and changes make the group");
             }
+        }
+    }
+
+    /// Goes on with the cut's content in half of the cases, and else with the old store and its tracking.
+    fn open_cut(&mut self) {
+        let Some((cut, folder, oracle)) = self.cut.take() else { return };
+        cut.files().unwrap();
+        let mut opened = self.backend.open(&self.folder.join(format!("store-{}", self.number)), &folder).unwrap();
+        assert_eq!(content(&mut *opened), oracle, "a cut has what was there, however late it is asked for");
+        if self.number.is_multiple_of(2) {
+            (self.store, self.oracle) = (opened, oracle);
+            self.tracked.clear();
         }
     }
 
@@ -139,7 +150,7 @@ pub fn check_random(backend: &dyn Backend, folder: &Path, cases: u32) {
         let folder = folder.join(format!("case-{}", case.get()));
         let store = backend.create(&folder.join("store")).unwrap();
         let (oracle, tracked) = (Content::new(), std::collections::BTreeMap::new());
-        let mut run = Run { backend, folder: &folder, number: 0, store, oracle, snapshot: None, tracked };
+        let mut run = Run { backend, folder: &folder, number: 0, store, oracle, snapshot: None, cut: None, tracked };
         for step in steps {
             run.step(step);
             assert_eq!(content(&mut *run.store), run.oracle);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
 
+use super::cut::Settled;
 use super::{Error, backend};
 
 /// Fewer bytes of a group are written like any other change.
@@ -41,8 +42,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Makes complete tables part of the database; their ranges do not overlap.
-pub(super) fn ingest(db: &DB, files: Vec<PathBuf>) -> Result<(), Error> {
+/// Makes complete tables part of the database; their ranges do not overlap. A pending cut would have them too, and what is in memory.
+pub(super) fn ingest(db: &DB, _settled: &Settled<'_>, files: Vec<PathBuf>) -> Result<(), Error> {
     let mut how = IngestExternalFileOptions::default();
     how.set_move_files(true);
     db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"))

@@ -15,6 +15,7 @@ use millstream_api::id::KeyGroup;
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
 use super::bulk::{self, TABLE_FROM_BYTES, Table};
+use super::cut::Cuts;
 use super::{Error, backend, options};
 use crate::exchange::Wake;
 use crate::priority::background;
@@ -49,7 +50,12 @@ struct State {
 
 impl Intake {
     /// `numbers` are those of files, never given twice for one database.
-    pub(super) fn begin(db: Arc<DB>, numbers: Arc<AtomicU64>, wake: Arc<dyn Wake>) -> Result<Self, Error> {
+    pub(super) fn begin(
+        db: Arc<DB>,
+        cuts: Arc<Cuts>,
+        numbers: Arc<AtomicU64>,
+        wake: Arc<dyn Wake>,
+    ) -> Result<Self, Error> {
         let state = Arc::new(State {
             waiting_bytes: AtomicUsize::new(0),
             entries: AtomicU64::new(0),
@@ -62,7 +68,7 @@ impl Intake {
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("state-intake".to_owned())
-            .spawn(move || serve(&db, &numbers, &shared, &incoming))
+            .spawn(move || serve((&db, &cuts), &numbers, &shared, &incoming))
             .map_err(|error| Error::Backend { attempt: "start to take key groups in", reason: error.to_string() })?;
         Ok(Self { orders: Some(orders), state, thread: Some(thread), settling: false })
     }
@@ -120,10 +126,11 @@ impl Drop for Intake {
     }
 }
 
-fn serve(db: &DB, numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) {
+fn serve((db, cuts): (&DB, &Cuts), numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) {
     background();
     let options = options::of_import();
-    let mut tables = Tables { db, numbers, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };
+    let mut tables =
+        Tables { db, cuts, numbers, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };
     let mut outcome = Ok(());
     for order in orders {
         if state.forsaken.load(Ordering::Acquire) {
@@ -155,6 +162,7 @@ fn serve(db: &DB, numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) 
 /// The tables on their way into the database.
 struct Tables<'a> {
     db: &'a DB,
+    cuts: &'a Cuts,
     numbers: &'a AtomicU64,
     options: &'a Options,
     /// By where it comes from: the group that is being written.
@@ -233,7 +241,7 @@ impl<'a> Tables<'a> {
             return Ok(());
         }
         self.done_bytes = 0;
-        bulk::ingest(self.db, std::mem::take(&mut self.done))
+        bulk::ingest(self.db, &self.cuts.settle(), std::mem::take(&mut self.done))
     }
 
     fn write(&self, changes: &Bytes, state: &State) -> Result<(), Error> {
@@ -247,6 +255,8 @@ impl<'a> Tables<'a> {
         state.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let mut unlogged = WriteOptions::new();
         unlogged.disable_wal(true);
+        // The task counts what it writes itself while a cut is pending.
+        let _settled = self.cuts.settle();
         self.db.write_opt(batch, &unlogged).map_err(backend("write an import"))
     }
 

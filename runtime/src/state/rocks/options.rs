@@ -1,5 +1,6 @@
 //! How the databases are opened.
 use std::path::Path;
+use std::sync::Once;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, Env, InfoLogger,
@@ -7,15 +8,18 @@ use rocksdb::{
 };
 
 use super::{Error, backend};
+use crate::priority::{background, idle};
 
 /// The one column family of a database.
 pub(super) const FAMILY: &str = "default";
 
-/// A cut waits until the memtable is a file: what it may hold is what takes about 30 ms to write.
-const MEMTABLE_BYTES_MAX: usize = 4 << 20;
-/// Small files of recent writes are merged when they amount to what one large memtable would have had. Reads ask the filters of
-/// each of them, which stay in memory.
-const RECENT_FILES: i32 = 12;
+/// A cut waits until the memtable is a file, and rows only if half of the next is full before.
+const MEMTABLE_BYTES_MAX: usize = 16 << 20;
+/// RocksDB never begins a file for want of memory, which would be in the middle of a cut: stores do when they may.
+const NEVER_BYTES: usize = 1 << 50;
+/// So many files of recent writes are merged at a time: reads ask the filters of each of them, and the fewer there are, the more
+/// is written again for what is new.
+const RECENT_FILES: i32 = 8;
 /// With so many times as many, writes are slowed down: each write sleeps, which no row's latency survives. It is far off, since until
 /// then reads become slower by and by, which is back-pressure enough.
 const RECENT_FILES_SLOWED: i32 = 10;
@@ -23,6 +27,8 @@ const RECENT_FILES_SLOWED: i32 = 10;
 const RECENT_FILES_MAX: i32 = 20;
 /// Threads of a process that write files: while one merges a large level, others flush, and merge recent files with each other.
 const BACKGROUND_JOBS: i32 = 4;
+/// Of these, as many as RocksDB takes for flushes: a quarter.
+const FLUSH_JOBS: i32 = 1;
 
 /// Budgets of one worker, shared by all its stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +48,44 @@ impl Default for RocksOptions {
 /// What all databases of a backend share.
 pub(super) struct Shared {
     cache: Cache,
-    write_buffers: WriteBufferManager,
-    memtable_bytes: usize,
+    pub(super) memtables: Memtables,
+}
+
+/// Memtables of all databases of a process.
+#[derive(Clone)]
+pub(super) struct Memtables {
+    /// Counts.
+    all: WriteBufferManager,
+    budget_bytes: usize,
+    /// Of one.
+    pub(super) bytes: usize,
+}
+
+impl Memtables {
+    /// A soft bound: whoever writes then begins a file. The hard one is per store: at four memtables its writes wait.
+    /// (A hard bound over all stores would make one wait for memory that idle ones hold, and never give back.)
+    pub(super) fn are_over_budget(&self) -> bool {
+        self.bytes_used() > self.budget_bytes
+    }
+
+    /// All that is in memory, and not given back yet.
+    pub(super) fn bytes_used(&self) -> usize {
+        self.all.get_usage()
+    }
 }
 
 impl Shared {
     pub(super) fn new(options: RocksOptions) -> Self {
         let RocksOptions { cache_bytes, write_buffer_bytes } = options;
-        yield_to_tasks();
+        begin_threads();
         Self {
-            cache: Cache::new_lru_cache(cache_bytes),
-            // A soft bound: at the budget, flushes begin. The hard one is per store: at four memtables its writes wait.
-            // (A hard bound over all stores would make one wait for memory that idle ones hold, and never flush.)
-            write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
-            memtable_bytes: (write_buffer_bytes / 2).clamp(1 << 20, MEMTABLE_BYTES_MAX),
+            // Without locks, which a thread that yields might hold. 0: it finds out how large entries are.
+            cache: Cache::new_hyper_clock_cache(cache_bytes, 0),
+            memtables: Memtables {
+                all: WriteBufferManager::new_write_buffer_manager(NEVER_BYTES, false),
+                budget_bytes: write_buffer_bytes,
+                bytes: (write_buffer_bytes / 2).clamp(1 << 20, MEMTABLE_BYTES_MAX),
+            },
         }
     }
 
@@ -83,8 +113,8 @@ impl Shared {
         options.create_if_missing(true);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_block_based_table_factory(&self.tables());
-        options.set_write_buffer_manager(&self.write_buffers);
-        options.set_write_buffer_size(self.memtable_bytes);
+        options.set_write_buffer_manager(&self.memtables.all);
+        options.set_write_buffer_size(self.memtables.bytes);
         options.set_max_write_buffer_number(4);
         options.set_level_zero_file_num_compaction_trigger(RECENT_FILES);
         options.set_level_zero_slowdown_writes_trigger(RECENT_FILES_SLOWED * RECENT_FILES);
@@ -102,7 +132,10 @@ impl Shared {
         options.set_stats_persist_period_sec(0);
         options.set_keep_log_file_num(1);
         options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, message| {
-            tracing::warn!(target: "rocksdb", ?level, "{message}");
+            // What it says of its version and options comes through whatever the level.
+            if matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal) {
+                tracing::warn!(target: "rocksdb", ?level, "{message}");
+            }
         }));
         Ok(options)
     }
@@ -117,12 +150,26 @@ impl Shared {
     }
 }
 
-/// Merging of files is not waited for by any row, until so many are not merged that writes are slowed down.
-fn yield_to_tasks() {
-    // The threads of all databases of this process. Where it is not allowed, they are like the others.
-    if let Ok(mut environment) = Env::new() {
-        environment.lower_thread_pool_cpu_priority();
-    }
+/// Begins the threads that write files, those of all databases of this process. Merging is not waited for by any row, until so many
+/// files are not merged that writes are slowed down; files of what was written are waited for by the checkpoint.
+fn begin_threads() {
+    static BEGUN: Once = Once::new();
+    // They are like the thread that begins them.
+    let begin = |yields: fn(), threads: fn(&mut Env)| {
+        let beginning = std::thread::spawn(move || {
+            yields();
+            // Without it, RocksDB begins them itself, like any other.
+            if let Ok(mut environment) = Env::new() {
+                threads(&mut environment);
+            }
+        });
+        // It does not panic; if it did, RocksDB would begin them.
+        let _ = beginning.join();
+    };
+    BEGUN.call_once(|| {
+        begin(idle, |environment| environment.set_background_threads(BACKGROUND_JOBS - FLUSH_JOBS));
+        begin(background, |environment| environment.set_high_priority_background_threads(FLUSH_JOBS));
+    });
 }
 
 /// What is in a table file, whoever writes it.

@@ -14,43 +14,66 @@ pub(super) fn on_disk(db: &DB, group: KeyGroup) -> Result<u64, Error> {
     Ok(db.get_approximate_sizes(&[Range::new(&from, &to)]).into_iter().sum())
 }
 
-/// Bytes written per group since the last cut.
+/// Bytes written per group.
 #[derive(Debug, Default)]
-pub(super) struct Unflushed {
+struct Written {
     by_group: Vec<u64>,
     total: u64,
 }
 
-impl Unflushed {
-    pub(super) fn add(&mut self, group: KeyGroup, bytes: usize) {
-        let at = usize::from(group);
-        if at >= self.by_group.len() {
-            self.by_group.resize(at + 1, 0);
-        }
-        self.by_group[at] += bytes as u64;
-        self.total += bytes as u64;
+impl Written {
+    fn of(&self, group: KeyGroup) -> u64 {
+        self.by_group.get(usize::from(group)).copied().unwrap_or(0)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.by_group.fill(0);
-        self.total = 0;
-    }
-
-    pub(super) fn forget(&mut self, group: KeyGroup) {
+    fn forget(&mut self, group: KeyGroup) {
         if let Some(bytes) = self.by_group.get_mut(usize::from(group)) {
             self.total -= std::mem::take(bytes);
         }
     }
+}
+
+/// Bytes written per group since the last cut, and those of that cut for as long as they may not be in files yet.
+#[derive(Debug, Default)]
+pub(super) struct Unflushed {
+    later: Written,
+    cut: Written,
+}
+
+impl Unflushed {
+    pub(super) fn add(&mut self, group: KeyGroup, bytes: usize) {
+        let (at, Written { by_group, total }) = (usize::from(group), &mut self.later);
+        if at >= by_group.len() {
+            by_group.resize(at + 1, 0);
+        }
+        by_group[at] += bytes as u64;
+        *total += bytes as u64;
+    }
+
+    /// What has been written so far is on its way into files.
+    pub(super) fn cut(&mut self) {
+        self.cut = std::mem::take(&mut self.later);
+    }
+
+    /// And has got there.
+    pub(super) fn cut_is_linked(&mut self) {
+        self.cut = Written::default();
+    }
+
+    pub(super) fn forget(&mut self, group: KeyGroup) {
+        self.later.forget(group);
+        self.cut.forget(group);
+    }
 
     /// Bytes of all groups that are in memtables of this size: no more than were written.
     pub(super) fn total(&self, memtable_bytes: u64) -> u64 {
-        memtable_bytes.saturating_sub(EMPTY_MEMTABLE_BYTES).min(self.total)
+        memtable_bytes.saturating_sub(EMPTY_MEMTABLE_BYTES).min(self.later.total + self.cut.total)
     }
 
     /// Bytes of one group in memtables of this size.
     pub(super) fn share(&self, group: KeyGroup, memtable_bytes: u64) -> u64 {
-        let written = self.by_group.get(usize::from(group)).copied().unwrap_or(0);
-        let (part, whole) = (u128::from(written), u128::from(self.total.max(1)));
+        let part = u128::from(self.later.of(group) + self.cut.of(group));
+        let whole = u128::from((self.later.total + self.cut.total).max(1));
         u64::try_from(u128::from(self.total(memtable_bytes)) * part / whole).unwrap_or(u64::MAX)
     }
 }
@@ -71,7 +94,10 @@ mod tests {
         assert_eq!((unflushed.share(1, half), unflushed.share(300, half)), (1500, 500));
         unflushed.forget(1);
         assert_eq!((unflushed.share(1, full), unflushed.share(300, full)), (0, 1000));
-        unflushed.clear();
-        assert_eq!(unflushed.total(full), 0);
+        unflushed.cut();
+        unflushed.add(2, 1000);
+        assert_eq!((unflushed.share(300, full), unflushed.share(2, full)), (1000, 1000));
+        unflushed.cut_is_linked();
+        assert_eq!((unflushed.share(300, full), unflushed.share(2, full), unflushed.total(full)), (0, 1000, 1000));
     }
 }

@@ -23,17 +23,17 @@ fn a_cut_needs_tables_manifest_and_current_only() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small().create(&folder.path().join("store")).unwrap();
     put(&mut *store, 1, &[("a", "1")]);
-    let cut = store.cut(&folder.path().join("cut")).unwrap();
+    let cut = conformance::cut(&mut *store, &folder.path().join("cut"));
     let kind = |file: &CutFile| (file.name.split(['-', '.']).next_back().unwrap().to_owned(), file.immutable);
-    let mut kinds: Vec<_> = cut.files.iter().map(kind).collect();
+    let mut kinds: Vec<_> = cut.iter().map(kind).collect();
     kinds.sort();
     assert_eq!(kinds.len(), 3, "{kinds:?}");
     assert_eq!(kinds.iter().filter(|(_, immutable)| *immutable).count(), 1);
     assert_eq!(RealDisk.files(&folder.path().join("cut")).unwrap().len(), 3);
     // Nothing was written since: the next cut has the same table.
-    let again = store.cut(&folder.path().join("again")).unwrap();
+    let again = conformance::cut(&mut *store, &folder.path().join("again"));
     let tables =
-        |cut: &Cut| cut.files.iter().filter(|file| file.immutable).map(|file| file.name.clone()).collect::<Vec<_>>();
+        |cut: &[CutFile]| cut.iter().filter(|file| file.immutable).map(|file| file.name.clone()).collect::<Vec<_>>();
     assert_eq!(tables(&again), tables(&cut));
 }
 
@@ -50,9 +50,9 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
         |folder: &Path| RealDisk.files(folder).unwrap().iter().filter(|(name, _)| name.ends_with("sst")).count();
     assert_eq!(tables(&folder.path().join("store")), 3);
     store.drop_group(2).unwrap();
-    let cut = store.cut(&folder.path().join("cut")).unwrap();
+    let cut = conformance::cut(&mut *store, &folder.path().join("cut"));
     // The file of group 2 is gone; the tombstone may take one more.
-    assert!(cut.files.iter().filter(|file| file.immutable).count() <= 3);
+    assert!(cut.iter().filter(|file| file.immutable).count() <= 3);
     assert_eq!(content(&mut *store).len(), 4000);
     assert!(store.group_bytes(2).unwrap() < 1000);
     store.import(2, entries(2)).unwrap();
@@ -62,11 +62,13 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
 #[test]
 fn a_file_of_several_groups_goes_with_the_last_of_them() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = RocksStore::new(small().shared.open(&folder.path().join("store")).unwrap());
+    let backend = small();
+    let database = backend.shared.open(&folder.path().join("store")).unwrap();
+    let mut store = RocksStore::new(database, backend.shared.memtables.clone());
     let values: Vec<(String, String)> = (0..1000).map(|number| (format!("{number:04}"), "v".repeat(100))).collect();
     let values: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     [2, 3, 4].iter().for_each(|group| put(&mut store, *group, &values));
-    store.cut(&folder.path().join("cut")).unwrap();
+    conformance::cut(&mut store, &folder.path().join("cut"));
     store.db.compact_range(None::<&[u8]>, None::<&[u8]>);
     // Others are around it, in a file of their own.
     [1, 5].iter().for_each(|group| put(&mut store, *group, &values));
@@ -79,7 +81,7 @@ fn a_file_of_several_groups_goes_with_the_last_of_them() {
     }
     assert_eq!(content(&mut store).len(), 2000);
     // What was below it does not come back.
-    store.cut(&folder.path().join("after")).unwrap();
+    conformance::cut(&mut store, &folder.path().join("after"));
     assert_eq!(content(&mut store).len(), 2000);
     put(&mut store, 3, &values);
     assert_eq!(content(&mut store).len(), 3000);
@@ -97,20 +99,77 @@ fn files_of_a_dropped_group_stay_while_a_snapshot_reads_them() {
     assert!(content(&mut *store).is_empty());
 }
 
+type Later<'a> = &'a dyn Fn(&mut dyn Store);
+
+/// One after the other: each alone would be in the cut, or missing from it, if the cut were linked only when it is asked for.
+#[test]
+fn a_cut_that_is_not_linked_yet_is_before_whatever_changes_files() {
+    let value = |number: usize| (number..number + 1000).map(|at| at as u8).collect::<Vec<u8>>();
+    let entries = |group: KeyGroup, count: usize| -> Vec<(Vec<u8>, Vec<u8>)> {
+        (0..count).map(|number| (key(group, &format!("{number:05}")), value(number))).collect()
+    };
+    let write = |store: &mut dyn Store, group: KeyGroup, count: usize| {
+        let changes: Changes = entries(group, count).into_iter().map(|(key, value)| (key, Some(value))).collect();
+        changes.chunks(100).for_each(|part| store.write(part.to_vec()).unwrap());
+    };
+    let later: [(&str, Later<'_>); 5] = [
+        ("nothing", &|_| ()),
+        ("more than a memtable", &|store| write(store, 1, 9000)),
+        ("a table", &|store| store.import(7, entries(7, 2000)).unwrap()),
+        ("the end of a group", &|store| store.drop_group(2).unwrap()),
+        ("the end of the store", &|_| ()),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let at = |what: &str, name: &str| folder.path().join(what).join(name);
+    for (name, change) in later {
+        let backend = small();
+        let mut store = backend.create(&at(name, "store")).unwrap();
+        store.import(2, entries(2, 2000)).unwrap();
+        write(&mut *store, 1, 1500);
+        let (expected, cut) = (content(&mut *store), store.cut(&at(name, "cut")).unwrap());
+        write(&mut *store, 3, 100);
+        change(&mut *store);
+        if name == "the end of the store" {
+            drop(store);
+        }
+        cut.files().unwrap();
+        let mut again = backend.open(&at(name, "again"), &at(name, "cut")).unwrap();
+        assert_eq!(content(&mut *again).len(), expected.len(), "{name}");
+        assert!(content(&mut *again) == expected, "{name}");
+    }
+}
+
+#[test]
+fn memory_is_given_back_by_whoever_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = RocksBackend::new(RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 3 << 20 });
+    let mut stores: Vec<_> =
+        (0..6).map(|number| backend.create(&folder.path().join(format!("{number}"))).unwrap()).collect();
+    let mut most = 0;
+    for number in 0..3000 {
+        for store in &mut stores {
+            store.write(vec![(key(1, &format!("{number:05}")), Some(vec![7; 1000]))]).unwrap();
+        }
+        most = most.max(backend.shared.memtables.bytes_used());
+    }
+    // Each may write a quarter of a memtable before it gives back, and what it gives back is in memory until it is on disk.
+    assert!(most < 12 << 20, "{most}");
+}
+
 #[test]
 fn two_stores_from_one_cut_go_apart() {
     let folder = tempfile::tempdir().unwrap();
     let (backend, at) = (small(), |name: &str| folder.path().join(name));
     let mut store = backend.create(&at("store")).unwrap();
     put(&mut *store, 1, &[("a", "1")]);
-    store.cut(&at("cut")).unwrap();
+    conformance::cut(&mut *store, &at("cut"));
     let mut stores: Vec<_> = ["left", "right"].map(|name| backend.open(&at(name), &at("cut")).unwrap()).into();
     put(&mut *stores[0], 1, &[("b", "left")]);
     put(&mut *stores[1], 1, &[("b", "right")]);
     for store in &mut stores {
         let value = store.get(&key(1, "b")).unwrap().unwrap();
         let name = String::from_utf8(value).unwrap();
-        store.cut(&at(&format!("cut-{name}"))).unwrap();
+        conformance::cut(&mut **store, &at(&format!("cut-{name}")));
         // The shared cache must not mix up files of equal names.
         let mut again = backend.open(&at(&format!("again-{name}")), &at(&format!("cut-{name}"))).unwrap();
         assert_eq!(again.get(&key(1, "b")).unwrap(), Some(name.into_bytes()));

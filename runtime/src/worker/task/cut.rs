@@ -1,4 +1,6 @@
 //! A task's part of a checkpoint: when it is due, and its synchronous half.
+use std::sync::atomic::Ordering::Relaxed;
+
 use millstream_api::id::{Epoch, Term};
 
 use super::{Input, Task};
@@ -63,6 +65,7 @@ impl Task {
         let committables = self.parts.output.barrier(epoch)?;
         let folder = self.parts.cuts.join(ManifestId { epoch, term: self.parts.term }.to_string());
         let cut = self.parts.store.cut(&folder)?;
+        self.parts.gauge.state_bytes.store(cut.state_bytes, Relaxed);
         drop(span);
         let splits = match &self.parts.input {
             Input::Source(source) => source.splits(),

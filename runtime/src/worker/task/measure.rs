@@ -31,7 +31,6 @@ impl Task {
         gauge.late_rows.store(self.parts.chain.late_rows() + self.late_rows_of_guests, Relaxed);
         gauge.bytes_out.store(self.parts.output.bytes(), Relaxed);
         gauge.cpu_us.store(self.parts.clock.thread_cpu_us(), Relaxed);
-        gauge.state_bytes.store(self.parts.store.bytes(), Relaxed);
         let operations = self.parts.store.operations();
         gauge.store_reads.store(operations.reads, Relaxed);
         gauge.store_writes.store(operations.writes, Relaxed);

@@ -1,5 +1,7 @@
-//! What each key group of a task weighs: found out a few groups at a time, since a store looks into its files for it.
+//! What a task's state weighs, and each of its key groups: found out now and then, a few groups at a time, since a store looks into
+//! its files for it, and locks them.
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Failed, Task};
 
@@ -17,12 +19,13 @@ pub(super) struct Scale {
 }
 
 impl Task {
-    /// Weighs some groups if it is time to, and forgets those that are no longer here.
+    /// Weighs all of it and some groups if it is time to, and forgets those that are no longer here.
     pub(super) fn weigh(&mut self, now_us: u64) -> Result<(), Failed> {
         if now_us.saturating_sub(self.scale.weighed_us) < EVERY_US {
             return Ok(());
         }
         self.scale.weighed_us = now_us;
+        self.parts.gauge.state_bytes.store(self.parts.store.bytes(), Relaxed);
         let mut weights = self.parts.gauge.group_bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let groups = &self.parts.groups;
         weights.retain(|group, _| groups.binary_search(group).is_ok());

@@ -1,0 +1,111 @@
+//! Cuts that nobody waits for. What was written before a cut becomes an immutable memtable at once, and a file by and by. From then until
+//! the next memtable becomes a file, the files of the database are the content of the cut: that is when they are linked.
+//!
+//! **No memtable but the cut's becomes a file before the cut is linked.** Whoever would bring that about, or would add or remove files,
+//! settles the cut first: it links the files itself, or waits until they are. The task does so when it has written as much as fills
+//! half a memtable; most cuts are linked long before, by the thread that uploads them.
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{DB, FlushOptions, WriteBatch, properties};
+
+use super::{Error, backend, files};
+use crate::clock::pause;
+use crate::state::CutFile;
+
+/// An entry takes no more in a memtable beside what it takes in a batch: its node in the list, and its sequence number.
+const ENTRY_BYTES: usize = 64;
+/// RocksDB tells nobody that a memtable has become a file. It takes some tens of milliseconds.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Bytes a batch takes in a memtable, at most.
+pub(super) fn memtable_bytes_of(batch: &WriteBatch) -> usize {
+    batch.size_in_bytes() + ENTRY_BYTES * batch.len()
+}
+
+/// The cuts of a database, one after the other.
+pub(super) struct Cuts {
+    db: Arc<DB>,
+    pending: Mutex<Option<Pending>>,
+    is_pending: AtomicBool,
+}
+
+/// A cut that is not linked yet.
+struct Pending {
+    folder: PathBuf,
+    /// Failed writes of the database before it.
+    failures: u64,
+    outcome: SyncSender<Result<Vec<CutFile>, Error>>,
+}
+
+/// As long as it lives no cut is pending and none begins.
+pub(super) struct Settled<'a>(MutexGuard<'a, Option<Pending>>);
+
+impl Cuts {
+    pub(super) fn new(db: Arc<DB>) -> Arc<Self> {
+        Arc::new(Self { db, pending: Mutex::default(), is_pending: AtomicBool::new(false) })
+    }
+
+    /// Makes what has been written so far the content of a cut. The answer gives its files once they are in `folder`.
+    pub(super) fn begin(self: &Arc<Self>, folder: &Path) -> Result<super::Files, Error> {
+        let mut settled = self.settle();
+        let failures = number(&self.db, properties::BACKGROUND_ERRORS)?;
+        begin_file(&self.db)?;
+        let (outcome, files) = sync_channel(1);
+        *settled.0 = Some(Pending { folder: folder.to_path_buf(), failures, outcome });
+        self.is_pending.store(true, Ordering::Release);
+        let cuts = Arc::clone(self);
+        Ok(Box::new(move || {
+            drop(cuts.settle());
+            let lost = |_| Error::Backend { attempt: "make a cut", reason: "it was never linked".to_owned() };
+            files.recv().map_err(lost)?
+        }))
+    }
+
+    /// Whether a cut waits for its files.
+    pub(super) fn is_pending(&self) -> bool {
+        self.is_pending.load(Ordering::Acquire)
+    }
+
+    /// Has the pending cut linked, if there is one. Whether that went well is for whoever wants the cut.
+    pub(super) fn settle(&self) -> Settled<'_> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cut) = pending.take() {
+            let linked = link(&self.db, &cut);
+            self.is_pending.store(false, Ordering::Release);
+            // Nobody wants it any more if nobody listens.
+            let _ = cut.outcome.send(linked);
+        }
+        Settled(pending)
+    }
+}
+
+/// Has the memtable written to a file, and does not wait for it. Later writes go to another memtable.
+pub(super) fn begin_file(db: &DB) -> Result<(), Error> {
+    let mut options = FlushOptions::default();
+    options.set_wait(false);
+    db.flush_opt(&options).map_err(backend("begin a cut"))
+}
+
+fn link(db: &DB, cut: &Pending) -> Result<Vec<CutFile>, Error> {
+    while number(db, properties::NUM_IMMUTABLE_MEM_TABLE)? > 0 {
+        if number(db, properties::BACKGROUND_ERRORS)? > cut.failures {
+            let reason = "RocksDB could not write a file; its warnings say why".to_owned();
+            return Err(Error::Backend { attempt: "make a cut", reason });
+        }
+        pause(ASK_AGAIN);
+    }
+    files::make_parent(&cut.folder)?;
+    let checkpoint = Checkpoint::new(db).map_err(backend("make a cut"))?;
+    // Links the files and copies the manifest. However much is in a log, which there is not, nothing is flushed before.
+    checkpoint.create_checkpoint_with_log_size(&cut.folder, u64::MAX).map_err(backend("make a cut"))?;
+    files::of_cut(&cut.folder)
+}
+
+fn number(db: &DB, property: &properties::PropName) -> Result<u64, Error> {
+    Ok(db.property_int_value(property).map_err(backend("ask for a property"))?.unwrap_or(0))
+}
