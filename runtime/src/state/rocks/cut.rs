@@ -21,6 +21,8 @@ use crate::state::CutFile;
 const ENTRY_BYTES: usize = 64;
 /// RocksDB tells nobody that a memtable has become a file. It takes some tens of milliseconds.
 const ASK_AGAIN: Duration = Duration::from_millis(2);
+/// So often it is asked: for a minute. A database that has stopped for an earlier failure writes no file and fails no more.
+const ASKS_MAX: u32 = 30_000;
 
 /// Bytes a batch takes in a memtable, at most.
 pub(super) fn memtable_bytes_of(batch: &WriteBatch) -> usize {
@@ -92,11 +94,13 @@ pub(super) fn begin_file(db: &DB) -> Result<(), Error> {
 }
 
 fn link(db: &DB, cut: &Pending) -> Result<Vec<CutFile>, Error> {
+    let mut asked = 0;
     while number(db, properties::NUM_IMMUTABLE_MEM_TABLE)? > 0 {
-        if number(db, properties::BACKGROUND_ERRORS)? > cut.failures {
+        if asked == ASKS_MAX || number(db, properties::BACKGROUND_ERRORS)? > cut.failures {
             let reason = "RocksDB could not write a file; its warnings say why".to_owned();
             return Err(Error::Backend { attempt: "make a cut", reason });
         }
+        asked += 1;
         pause(ASK_AGAIN);
     }
     files::make_parent(&cut.folder)?;

@@ -163,7 +163,7 @@ fn begin_threads() {
                 threads(&mut environment);
             }
         });
-        // It does not panic; if it did, RocksDB would begin them.
+        // Nothing in it panics; and if something did, RocksDB would begin them.
         let _ = beginning.join();
     };
     BEGUN.call_once(|| {
