@@ -183,11 +183,13 @@ pub enum PartKind {
     Last = 2,
     /// Keys of several groups that the sender had in memory, without values (group 0).
     Hot = 3,
+    /// Nothing: all that the sender sends ahead of the flip is before it (group 0, no entries).
+    Ahead = 4,
 }
 
 impl PartKind {
     /// The kind with this number.
     pub fn from_u8(value: u8) -> Option<Self> {
-        [Self::Snapshot, Self::Changes, Self::Last, Self::Hot].get(usize::from(value)).copied()
+        [Self::Snapshot, Self::Changes, Self::Last, Self::Hot, Self::Ahead].get(usize::from(value)).copied()
     }
 }

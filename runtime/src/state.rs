@@ -147,7 +147,7 @@ pub trait Store: Send {
     /// Bytes given to `take_in` that wait.
     fn waiting_bytes(&self) -> usize;
 
-    /// Everything has been given. Whether all of it can be read; if not, the wake will tell.
+    /// Everything has been given, but for changes that come later. Whether all of it can be read; if not, the wake will tell.
     fn settle(&mut self) -> Result<bool, Error>;
 
     /// Nothing more is taken in. What has been is removed by `drop_group`.

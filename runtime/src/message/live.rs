@@ -76,7 +76,7 @@ pub struct MovingSplit {
 pub enum Order {
     /// Receivers: these groups will come. Answered by `Awaiting`, or `Declined`, per task.
     Await(HandOver),
-    /// Donors: send a snapshot ahead (`Copied`), then wait for the markers. Or `Declined`.
+    /// Donors: send a snapshot ahead (`Copied`), then wait for the markers. Or `Declined`. Receivers: say when it is `Stored`.
     Copy(HandOver),
     /// The hand-over will not happen; no router has switched. No answer.
     Drop { version: TableVersion },
@@ -104,6 +104,8 @@ pub enum Step {
     Awaiting,
     /// Snapshots are sent.
     Copied { bytes: u64 },
+    /// All that was sent ahead is in its store: what is left is what changes from now on.
+    Stored,
     /// It has ended, or is about to.
     Declined,
     /// Everything is sent, and dropped here.

@@ -18,7 +18,7 @@ use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, propertie
 use super::tracking::Tracker;
 use super::{
     Arrival, Backend, Changes, Cut, CutFile, Error, Files, KeyRange, Operations, Snapshot, Store, check_import,
-    group_of, group_range,
+    group_of, group_range, part,
 };
 
 mod bulk;
@@ -266,6 +266,9 @@ impl Store for RocksStore {
     }
 
     fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        if let (None, Arrival::Changes(changes)) = (&self.intake, &arrival) {
+            return self.write(part::decode(changes)?); // Rows wait for them, and nothing is before them.
+        }
         let begin =
             || Intake::begin(Arc::clone(&self.db), Arc::clone(&self.cuts), Arc::clone(&self.imports), Arc::clone(wake));
         let intake = match self.intake.take() {

@@ -156,6 +156,7 @@ impl Task {
         }
         let more = self.ship()? | self.warm()?;
         self.pace_intake();
+        self.tell_stored()?;
         let step = self.go_on(now_us)?;
         Ok(if more { Step::Worked } else { step })
     }

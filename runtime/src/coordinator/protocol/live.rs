@@ -159,6 +159,7 @@ impl Coordinator {
         match step {
             Step::Awaiting => self.awaiting(now_ms, task, version, out),
             Step::Copied { .. } => self.copied(now_ms, task, version),
+            Step::Stored => self.stored_by(now_ms, task, version),
             Step::Declined => self.declined(now_ms, (task, version), out),
             Step::HandedOver { bytes } => self.handed_over(now_ms, task, bytes),
             Step::Gave { splits } => self.gave(now_ms, task, splits, out),
@@ -240,6 +241,11 @@ impl Coordinator {
         self.intent.get_or_insert(Intent::Retire);
         self.want_less("the coordinator ends; the next one may go on");
         self.drop_batch(now_ms, out);
+    }
+
+    /// Where a live rescale is, in a word, if one is under way: `extend`, `link`, `await`, `copy`, `ready`, `flip`, ...
+    pub fn rescale_step(&self) -> Option<&'static str> {
+        self.live.as_ref().map(|live| live.at.name())
     }
 
     /// Whether a live rescale is under way.

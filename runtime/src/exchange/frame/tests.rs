@@ -79,6 +79,7 @@ fn control_elements_come_back() {
         Element::State(part(PartKind::Changes, b"\0")),
         Element::State(part(PartKind::Last, b"")),
         Element::State(part(PartKind::Hot, b"\x04\0keys")),
+        Element::State(part(PartKind::Ahead, b"")),
         Element::Idle,
         Element::End,
     ] {

@@ -85,6 +85,11 @@ pub(super) fn groups_come_while_stores_are_used(backend: &dyn Backend, folder: &
     }
     settle(&mut *away);
     expected.extend(of_group(&content(&mut *away), 4));
+    // What comes later is changes of what is there: nobody waits for them.
+    let late = [(key(1, "00009"), Some(b"later".to_vec())), (key(1, "00010"), None)];
+    away.take_in(0, Arrival::Changes(encoded(&late.to_vec())), &wake()).unwrap();
+    expected.insert(late[0].0.clone(), b"later".to_vec());
+    expected.remove(&late[1].0);
     assert!(content(&mut *away) == expected, "{} entries", expected.len());
     cut(&mut *away, &folder.join("cut"));
     let mut opened = backend.open(&folder.join("opened"), &folder.join("cut")).unwrap();

@@ -1,5 +1,5 @@
 //! A task that gives key groups away: snapshots ahead while it serves, then, with the last marker, what has changed since.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use millstream_api::id::{KeyGroup, TaskId};
@@ -45,8 +45,8 @@ pub(super) struct Donor {
     changed: VecDeque<(TaskId, KeyGroup, std::vec::IntoIter<Vec<u8>>)>,
     /// How often changes have been sent ahead.
     rounds: u32,
-    /// The receivers have been told what is in memory here.
-    told_hot: bool,
+    /// The receivers have been told what is in memory here, and that nothing else comes ahead.
+    told: bool,
     /// The last parts.
     parts: VecDeque<(TaskId, StatePart)>,
     bytes: u64,
@@ -75,7 +75,7 @@ impl Donor {
             ready: None,
             changed: VecDeque::new(),
             rounds: 0,
-            told_hot: false,
+            told: false,
             parts: VecDeque::new(),
             bytes: 0,
         }
@@ -101,6 +101,18 @@ impl Donor {
         }
         for (to, builder) in builders {
             self.parts.push_back((to, self.part(0, PartKind::Hot, builder)));
+        }
+    }
+
+    fn receivers(&self) -> Vec<TaskId> {
+        let receivers: BTreeSet<TaskId> = self.gifts.iter().map(|(to, _)| *to).collect();
+        receivers.into_iter().collect()
+    }
+
+    /// Each receiver will be told this behind everything else.
+    fn send_to_all(&mut self, kind: PartKind) {
+        for to in self.receivers() {
+            self.parts.push_back((to, self.part(0, kind, Builder::default())));
         }
     }
 
@@ -194,8 +206,8 @@ impl Donor {
             part = self.cut_changes(store, part_bytes)?;
         }
         let Some((_, part)) = part.or_else(|| self.parts.pop_front()) else { return Ok(false) };
-        let is_last = part.kind == PartKind::Last;
-        if !is_last && part.entries.is_empty() {
+        let says_something = matches!(part.kind, PartKind::Ahead | PartKind::Last) || !part.entries.is_empty();
+        if !says_something {
             return Ok(true);
         }
         self.bytes += outlet.send(Element::State(part))? as u64;
@@ -247,12 +259,13 @@ impl Task {
         Ok(!donor.is_through())
     }
 
-    /// Tells the receivers, once, what is in memory here. Says whether there is more to send.
+    /// Tells the receivers, once, what is in memory here, and that nothing else comes ahead. Says whether there is more to send.
     fn send_hot(&mut self) -> bool {
-        let is_untold = |donor: &&mut Donor| donor.order.ahead && !donor.told_hot;
+        let is_untold = |donor: &&mut Donor| donor.order.ahead && !donor.told;
         let Some(donor) = self.donor.as_mut().filter(is_untold) else { return false };
-        donor.told_hot = true;
+        donor.told = true;
         donor.send_hot(self.parts.chain.hot_keys(&donor.groups(), HOT_KEYS_MAX), self.parts.part_bytes);
+        donor.send_to_all(PartKind::Ahead);
         !donor.is_through()
     }
 
@@ -317,12 +330,10 @@ impl Task {
             return Ok(false);
         };
         let (version, groups) = (donor.order.version, donor.groups());
-        let mut receivers: Vec<TaskId> = donor.gifts.iter().map(|(to, _)| *to).collect();
-        receivers.sort_unstable();
-        receivers.dedup();
+        let receivers = Arc::from(donor.receivers());
         let _span = tracing::debug_span!("give key groups away", task = self.parts.task, version).entered();
         self.run(|chain, env| chain.disown(&groups, env).map(|()| Flow::Done))?;
-        self.parts.output.control(&Element::Closing { version, receivers: Arc::from(receivers.clone()) })?;
+        self.parts.output.control(&Element::Closing { version, receivers })?;
         self.own(self.parts.groups.iter().copied().filter(|group| groups.binary_search(group).is_err()).collect());
         let TaskParts { store, part_bytes, wake, .. } = &mut self.parts;
         let store = store.as_mut();
@@ -332,9 +343,7 @@ impl Task {
             } else {
                 donor.send_snapshot(store, *part_bytes, wake)?;
             }
-            let last =
-                |to| (to, StatePart { version, group: 0, kind: PartKind::Last, entries: Builder::default().finish() });
-            donor.parts.extend(receivers.into_iter().map(last));
+            donor.send_to_all(PartKind::Last);
             donor.phase = Phase::Shipping;
         }
         let progress = self.inputs.unmark();

@@ -29,6 +29,10 @@ pub(super) struct Receiver {
     /// Those of which something is in the store already.
     pub arrived: BTreeSet<KeyGroup>,
     donors: Arc<[TaskId]>,
+    /// Donors that have more to send ahead of the flip.
+    sending_ahead: BTreeSet<TaskId>,
+    /// What they sent ahead is in the store, and the coordinator knows.
+    stored: bool,
     /// Donors that have more to send.
     sending: BTreeSet<TaskId>,
     /// The store has as much to take in as it may.
@@ -73,6 +77,8 @@ impl Receiver {
             groups,
             arrived: BTreeSet::new(),
             donors: sending.iter().copied().collect(),
+            sending_ahead: sending.clone(),
+            stored: false,
             sending,
             full: false,
             inputs: inputs.for_arrivals(),
@@ -189,6 +195,10 @@ impl Task {
                 receiver.hot.push(state.entries);
                 return Ok(());
             }
+            PartKind::Ahead => {
+                receiver.sending_ahead.retain(|donor| Some(*donor) != from);
+                return Ok(());
+            }
             PartKind::Last => {
                 receiver.sending.retain(|donor| Some(*donor) != from);
                 return Ok(());
@@ -207,6 +217,18 @@ impl Task {
         if std::mem::replace(&mut receiver.full, full) != full {
             self.unblock();
         }
+    }
+
+    /// Says once that all that was sent ahead is in the store, so that nothing of it is waited for behind the flip.
+    pub(super) fn tell_stored(&mut self) -> Result<(), Failed> {
+        let is_due = |receiver: &&mut Receiver| !receiver.stored && receiver.sending_ahead.is_empty();
+        let Some(receiver) = self.receiver.as_mut().filter(is_due) else { return Ok(()) };
+        if self.parts.store.settle()? {
+            receiver.stored = true;
+            let version = receiver.order.version;
+            self.moved(version, live::Step::Stored);
+        }
+        Ok(())
     }
 
     /// Channels that are not read since the store has enough of their parts.

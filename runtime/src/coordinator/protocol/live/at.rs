@@ -24,11 +24,12 @@ pub(super) enum At {
         batch: Batch,
         waiting: BTreeSet<TaskId>,
     },
-    /// Donors send snapshots.
+    /// Donors send snapshots, which receivers store.
     Copying {
         stage: usize,
         batch: Batch,
-        waiting: BTreeSet<TaskId>,
+        donors: BTreeSet<TaskId>,
+        receivers: BTreeSet<TaskId>,
     },
     /// Waits until routers may switch.
     Ready {

@@ -53,14 +53,33 @@ impl Coordinator {
         }
         let (stage, batch) = (*stage, batch.clone());
         let order = self.hand_over(stage, &batch);
+        let receivers = if order.ahead { receivers(&batch) } else { BTreeSet::new() };
         self.order(&Order::Copy(order), out);
-        let waiting = donors(&batch);
-        self.go(now_ms, At::Copying { stage, batch, waiting });
+        let donors = donors(&batch);
+        self.go(now_ms, At::Copying { stage, batch, donors, receivers });
     }
 
+    /// A donor has sent all that goes ahead.
     pub(super) fn copied(&mut self, now_ms: i64, task: TaskId, version: u64) {
-        let Some(At::Copying { stage, batch, waiting }) = self.live.as_mut().map(|live| &mut live.at) else { return };
-        if batch.table.version != version || !waiting.remove(&task) || !waiting.is_empty() {
+        self.prepared(now_ms, version, |donors, _| donors.remove(&task));
+    }
+
+    /// A receiver has it in its store.
+    pub(super) fn stored_by(&mut self, now_ms: i64, task: TaskId, version: u64) {
+        self.prepared(now_ms, version, |_, receivers| receivers.remove(&task));
+    }
+
+    /// Somebody is ready for the flip: `who` takes them from those who are waited for.
+    fn prepared(
+        &mut self,
+        now_ms: i64,
+        version: u64,
+        who: impl FnOnce(&mut BTreeSet<TaskId>, &mut BTreeSet<TaskId>) -> bool,
+    ) {
+        let Some(At::Copying { stage, batch, donors, receivers }) = self.live.as_mut().map(|live| &mut live.at) else {
+            return;
+        };
+        if batch.table.version != version || !who(donors, receivers) || !(donors.is_empty() && receivers.is_empty()) {
             return;
         }
         let (stage, batch) = (*stage, batch.clone());

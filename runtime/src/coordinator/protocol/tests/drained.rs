@@ -51,7 +51,8 @@ fn what_a_draining_worker_owns_moves_without_a_free_slot_and_then_it_goes() {
     let status = desk.coordinator.job_status();
     assert_eq!(status.workers.iter().map(|worker| worker.draining).collect::<Vec<_>>(), [false, true]);
     desk.moves(other, 2, Step::Awaiting);
-    assert_eq!(desk.moves(window, 2, Step::Copied { bytes: 9 }), ["w0 flip v2", "w1 flip v2"]);
+    desk.moves(window, 2, Step::Copied { bytes: 9 });
+    assert_eq!(desk.moves(other, 2, Step::Stored), ["w0 flip v2", "w1 flip v2"]);
     desk.moves(window, 2, Step::HandedOver { bytes: 9 });
     let splits = desk.moves(other, 2, Step::Adopted { pause_us: 9 });
     assert_eq!(splits, [format!("w0 expect [{reader}]"), format!("w1 expect [{reader}]")]);

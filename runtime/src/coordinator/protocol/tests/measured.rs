@@ -142,6 +142,7 @@ fn a_group_with_most_of_the_load_is_named_and_groups_move_by_the_rows_they_get()
     for version in 2..8 {
         desk.step(receiver, version, Step::Awaiting);
         desk.step(donor, version, Step::Copied { bytes: 1 });
+        desk.step(receiver, version, Step::Stored);
         desk.after(10_000); // The barrier in the way is given up.
         desk.step(donor, version, Step::HandedOver { bytes: 1 });
         desk.step(receiver, version, Step::Adopted { pause_us: 1 });
