@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 use millstream_api::wire::RescaleStrategy;
 use millstream_runtime::job::{JobSpec, Tuning};
 
+pub use strike::{Blow, Strike};
+
 mod books;
 mod bugs;
 mod control;
@@ -40,6 +42,7 @@ mod node;
 mod output;
 mod owners;
 mod rng;
+mod strike;
 mod trace;
 mod world;
 
@@ -73,6 +76,8 @@ pub struct Options {
     pub faults: Faults,
     /// Time a worker has to drain: least and most.
     pub drain_ms: (u64, u64),
+    /// One thing more that goes wrong, at one step of a live rescale.
+    pub strike: Option<Strike>,
     /// A bug to plant in what carries the protocol.
     pub plant: Option<Plant>,
     /// A run that takes more steps has hung.
@@ -95,6 +100,7 @@ impl Default for Options {
             slow_network: false,
             faults: Faults::default(),
             drain_ms: (1, 3_000),
+            strike: None,
             plant: None,
             steps_max: 100_000,
         }
@@ -227,6 +233,8 @@ pub struct Report {
     pub expired: u32,
     /// Virtual time.
     pub virtual_ms: u64,
+    /// From the strike until no rescale was under way and the job ran; none if it did not happen.
+    pub struck_for_ms: Option<u64>,
 }
 
 impl Report {

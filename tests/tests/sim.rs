@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
 use millstream_api::wire::RescaleStrategy;
-use millstream_tests::sim::{Failure, Faults, Options, Plant, Report, Run};
+use millstream_tests::sim::{Blow, Failure, Faults, Options, Plant, Report, Run, Strike};
 
 const BID: &str = "CREATE TABLE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, dateTime TIMESTAMP(3),
@@ -284,6 +284,57 @@ fn workers_with_time_to_drain_leave_without_a_row_read_again() {
         let seen = format!("{}: {drains} drains, {leaves} by a checkpoint, state moved: {moved}", query.name);
         assert!(drains > 12 && leaves < 3 && moved == (at > 0), "{seen}");
     }
+}
+
+/// Processes are back within 5 ms here, and nothing has to be waited for until it is given up, which takes 30 s.
+const OVER_WITHIN_MS: u64 = 2_000;
+
+/// Runs seeds until one of them is struck, and gives how long that took.
+fn struck(query: &Query, strike: Strike, (from, to): (u32, u32)) -> u64 {
+    let name = format!("{} from {from} to {to}, {:?} at {}", query.name, strike.blow, strike.step);
+    let run = |seed| {
+        // One task of each stage to a worker: each of them is donor, receiver, upstream or downstream.
+        let options = Options {
+            strike: Some(strike),
+            rescales: vec![(1, to)],
+            strategy: RescaleStrategy::Incremental,
+            parallelism: from,
+            workers: 3,
+            slots: 1,
+            checkpoint_interval_ms: Some(3),
+            ..Options::default()
+        };
+        query.run(seed, options).unwrap_or_else(|failure| panic!("{name}: {failure}")).struck_for_ms
+    };
+    (0..40).find_map(run).unwrap_or_else(|| panic!("{name}: no seed comes to it"))
+}
+
+#[test]
+fn a_rescale_is_whole_and_over_in_time_whatever_happens_at_whichever_step() {
+    let queries: Vec<Query> = queries().into_iter().filter(|query| query.name != "q0").collect();
+    // Splits move when all groups have: there must be something left to read then.
+    let long = [WINDOW, Q0].map(|sql| Query::new("long", format!("{}\n{sql}", BID.replace("'3000'", "'6000'"))));
+    let workers = || 0..3;
+    let blows: Vec<Blow> = [Blow::KillCoordinator, Blow::CutLink, Blow::Cancel]
+        .into_iter()
+        .chain(workers().flat_map(|worker| [Blow::KillWorker(worker), Blow::CutControl(worker)]))
+        .collect();
+    let steps = ["extend", "link", "await", "copy", "ready", "flip", "expect", "give", "take", "close"];
+    let all: Vec<Strike> =
+        steps.iter().flat_map(|step| blows.iter().map(|blow| Strike { step, blow: *blow })).collect();
+    let took = all_seeds(0..all.len() as u64, |at| {
+        let strike = all[at as usize];
+        let way = match strike.step {
+            "extend" | "link" => (2, 3),
+            "close" => (3, 2),
+            _ => [(2, 3), (3, 2)][at as usize % 2],
+        };
+        let queries = if ["expect", "give", "take", "close"].contains(&strike.step) { &long[..] } else { &queries };
+        struck(&queries[at as usize % queries.len()], strike, way)
+    });
+    let longest = took.iter().map(|(_, ms)| *ms).max().unwrap_or_default();
+    println!("{} blows, each over after {longest} ms at most", took.len());
+    assert!(longest < OVER_WITHIN_MS, "{took:?}");
 }
 
 /// Seeds until the bug is caught.

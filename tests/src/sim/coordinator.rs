@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Term};
-use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy, StageStatus};
+use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy};
 use millstream_runtime::checkpoint::garbage;
 use millstream_runtime::checkpoint::history::{self, StartFrom};
 use millstream_runtime::checkpoint::manifest::Manifest;
@@ -18,6 +18,7 @@ use super::{Faults, Plant, owners};
 
 mod down;
 mod end;
+mod seen;
 
 const PREFIX: &str = "simulated";
 const TICK_US: u64 = 1_000;
@@ -56,11 +57,6 @@ pub struct Seats {
 }
 
 impl Seats {
-    /// What the coordinator shows, if there is one.
-    pub fn stages(&self) -> Vec<StageStatus> {
-        self.chair.as_ref().map(|chair| chair.coordinator.stage_status()).unwrap_or_default()
-    }
-
     /// A worker connects and introduces itself; none if nobody answers.
     pub fn open(&mut self, place: usize, register: Register) -> Option<ConnId> {
         self.chair.as_ref()?;
@@ -98,11 +94,6 @@ impl Seats {
 }
 
 impl World {
-    /// Where the job is, for messages.
-    pub fn state(&self) -> Option<JobState> {
-        self.seats.chair.as_ref().map(|chair| chair.coordinator.state())
-    }
-
     pub fn moves_of_control(&mut self, moves: &mut Vec<Move>, due_us: &mut u64) {
         let now_us = self.now_us();
         let seats = &mut self.seats;

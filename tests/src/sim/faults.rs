@@ -102,13 +102,7 @@ impl World {
         let (happened, count) = match kind {
             Kind::KillWorker => (self.kill_worker(), &mut self.plan.done.kill_worker),
             Kind::KillCoordinator => (self.kill_coordinator(), &mut self.plan.done.kill_coordinator),
-            Kind::CutLink => {
-                let live = self.ground.net.live();
-                if !live.is_empty() {
-                    self.ground.net.cut(live[self.rng.below(live.len())]);
-                }
-                (!live.is_empty(), &mut self.plan.done.cut_link)
-            }
+            Kind::CutLink => (self.cut_link(), &mut self.plan.done.cut_link),
             Kind::CutControl => (self.cut_control(), &mut self.plan.done.cut_control),
             Kind::FailStore => {
                 lock(&self.plan.armed).0 += 1;
@@ -142,7 +136,7 @@ impl World {
     }
 
     /// Someone asks, and now and then once more, since the answer was lost. Says whether it was taken.
-    fn ask_twice(&mut self, request: Request) -> Result<bool, String> {
+    pub fn ask_twice(&mut self, request: Request) -> Result<bool, String> {
         let accepted = self.seats.accepted_rescales;
         self.ask(request.clone())?;
         if self.rng.one_in(3) {
@@ -190,10 +184,13 @@ impl World {
     }
 
     fn kill_worker(&mut self) -> bool {
-        let Some(index) = self.any_place(|_| true) else { return false };
-        if let Some(node) = &mut self.places[index].node {
-            measure(node, &mut self.books);
-        }
+        self.any_place(|_| true).is_some_and(|index| self.kill_at(index))
+    }
+
+    /// Kills a worker, if it lives.
+    pub fn kill_at(&mut self, index: usize) -> bool {
+        let Some(node) = &mut self.places[index].node else { return false };
+        measure(node, &mut self.books);
         let kept = self.rng.below(5);
         self.leave(index, kept);
         if self.rng.one_in(2) {
@@ -228,10 +225,23 @@ impl World {
     }
 
     fn cut_control(&mut self) -> bool {
-        let Some(index) = self.any_place(|node| node.control.is_some()) else { return false };
-        let control = self.places[index].node.as_ref().and_then(|node| node.control);
+        self.any_place(|node| node.control.is_some()).is_some_and(|index| self.cut_control_of(index))
+    }
+
+    /// Breaks any data connection.
+    pub fn cut_link(&mut self) -> bool {
+        let live = self.ground.net.live();
+        if !live.is_empty() {
+            self.ground.net.cut(live[self.rng.below(live.len())]);
+        }
+        !live.is_empty()
+    }
+
+    /// Breaks a worker's control connection, if it has one.
+    pub fn cut_control_of(&mut self, index: usize) -> bool {
+        let Some(control) = self.places[index].node.as_ref().and_then(|node| node.control) else { return false };
         let kept = self.rng.below(5);
-        self.seats.hang_up(control, kept);
+        self.seats.hang_up(Some(control), kept);
         self.alone(index);
         true
     }

@@ -20,6 +20,7 @@ use super::net::{Arrival, LinkId, Net};
 use super::node::{Ground, Node, Place};
 use super::output::Output;
 use super::rng::Rng;
+use super::strike::Struck;
 use super::trace::Trace;
 use super::{Failure, Faults, Options, Report};
 
@@ -102,6 +103,7 @@ pub struct World {
     pub trace: Trace,
     pub steps: u64,
     pub watch_until: u64,
+    pub struck: Struck,
     weights: [u64; 8],
 }
 
@@ -148,6 +150,7 @@ impl World {
             trace: Trace::default(),
             steps: 0,
             watch_until: 0,
+            struck: Struck::default(),
             weights,
         })
     }
@@ -159,6 +162,7 @@ impl World {
                 return Err(format!("the job is not over after {} steps; it is {:?}", self.steps, self.state()));
             }
             self.inject()?;
+            self.strike()?;
             let next = self.choose()?;
             self.make(next)?;
             self.books.owners.check(&self.shape.stages, self.options.key_groups, &self.places)?;
@@ -195,6 +199,7 @@ impl World {
             faults: self.plan.done,
             expired: self.plan.expired,
             virtual_ms: self.now_us() / 1000,
+            struck_for_ms: self.struck.over_after_ms(),
             ..self.books.report(&self.shape.stages)
         })
     }
