@@ -87,12 +87,16 @@ pub struct Task {
     stopped: bool,
     /// By key group: whether it is this task's.
     owned: Vec<bool>,
-    /// Nothing has come since the last flush.
+    /// Nothing has come since output was last sent off,
     quiet: bool,
+    /// which was then.
+    sent_off_us: u64,
     /// When state was last written ahead.
     written_us: u64,
-    /// Bytes taken and busy time when the gate was last told how far to open.
+    /// Bytes taken and busy time when the gate was last told how far to open,
     paced: (u64, u64),
+    /// and how much of it was for key groups that move since.
+    aside_us: u64,
     scale: Scale,
     warming: Warming,
 }
@@ -126,8 +130,10 @@ impl Task {
             stopped: false,
             owned,
             quiet: true,
+            sent_off_us: 0,
             written_us: 0,
             paced: (0, 0),
+            aside_us: 0,
             scale: Scale::default(),
             warming: Warming::default(),
         }
@@ -154,7 +160,7 @@ impl Task {
         if self.stopped {
             return Ok(Step::Stopped);
         }
-        let more = self.ship()? | self.warm()?;
+        let more = self.aside(|task| Ok(task.ship()? | task.warm()?))?;
         self.pace_intake();
         self.tell_stored()?;
         let step = self.go_on(now_us)?;
@@ -186,6 +192,9 @@ impl Task {
             return self.run_dry(None);
         }
         self.write_ahead(now_us)?;
+        if self.send_off_if_due(now_us)? {
+            return Ok(Step::Worked);
+        }
         if let Some(until_us) = self.parts.limiter.as_ref().and_then(|limiter| limiter.wait_until_us(now_us)) {
             return self.wait_unless_state(Activity::Limited, Some(until_us));
         }
@@ -265,7 +274,7 @@ impl Task {
                 self.opened(passed.as_slice());
                 self.progress(progress)?;
             }
-            Element::State(state) => self.arrive(channel, state)?,
+            Element::State(state) => self.aside(|task| task.arrive(channel, state))?,
             Element::End => {
                 let progress = self.inputs.end(channel);
                 self.progress(progress)?;
