@@ -27,7 +27,7 @@ use millstream_api::id::KeyGroup;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::Wake;
-use parts::{Parts, Wanted};
+use parts::{Parts, Urgency, Wanted};
 
 /// Puts (some) and deletes (none), applied in order.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -142,7 +142,7 @@ pub trait Store: Send {
     /// be taken in than before. Of each place (`from`), the entries of a group come in order and one group after the other, and
     /// changes to them behind all of them. A group has nothing before. What has been given can be read once `settle` says so, and
     /// nothing else is said of it before.
-    fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error>;
+    fn take_in(&mut self, from: u64, arrival: Arrival, urgency: Urgency, wake: &Arc<dyn Wake>) -> Result<(), Error>;
 
     /// Bytes given to `take_in` that wait.
     fn waiting_bytes(&self) -> usize;

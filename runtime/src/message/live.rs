@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rescale::plan::Move;
 use crate::source::Split;
+use crate::state::parts::Urgency;
 
 /// Key groups of one stage that change their owner together: one version of its owner table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,13 @@ pub struct HandOver {
     pub ahead: bool,
     /// State of all these groups, as far as the coordinator knows.
     pub bytes: u64,
+}
+
+impl HandOver {
+    /// Whether rows wait for the state, most of it.
+    pub fn urgency(&self) -> Urgency {
+        if self.ahead { Urgency::Ahead } else { Urgency::Awaited }
+    }
 }
 
 /// How far a worker has come with rescales: what another coordinator needs to bring one to an end that it has not begun.

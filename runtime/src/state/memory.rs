@@ -8,7 +8,7 @@ use std::sync::Arc;
 use millstream_api::id::KeyGroup;
 
 use super::disk::{Disk, RealDisk};
-use super::parts::{OnDemand, Parts, Wanted};
+use super::parts::{OnDemand, Parts, Urgency, Wanted};
 use super::tracking::Tracker;
 use super::{
     Arrival, Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_group, check_import, group_of,
@@ -189,7 +189,7 @@ impl Store for MemoryStore {
         self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect())
     }
 
-    fn take_in(&mut self, _from: u64, arrival: Arrival, _wake: &Arc<dyn Wake>) -> Result<(), Error> {
+    fn take_in(&mut self, _from: u64, arrival: Arrival, _urgency: Urgency, _wake: &Arc<dyn Wake>) -> Result<(), Error> {
         match arrival {
             Arrival::Changes(changes) => self.write(part::decode(&changes)?),
             Arrival::Entries(group, entries) => {

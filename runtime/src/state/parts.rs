@@ -24,6 +24,15 @@ pub trait Parts: Send {
     fn next(&mut self) -> Result<Next, Error>;
 }
 
+/// Whether rows wait for key groups that move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// They flow meanwhile: whoever moves the groups yields to them.
+    Ahead,
+    /// They do, and whoever moves the groups yields to nobody.
+    Awaited,
+}
+
 /// What parts are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -31,6 +40,8 @@ pub struct Wanted {
     pub groups: Vec<KeyGroup>,
     /// A part is about this large.
     pub part_bytes: usize,
+    /// Of them all.
+    pub urgency: Urgency,
 }
 
 /// Reads each part when it is asked for it.

@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicU64;
 use millstream_api::id::KeyGroup;
 use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
 
+use super::parts::Urgency;
 use super::tracking::Tracker;
 use super::{
     Arrival, Backend, Changes, Cut, CutFile, Error, Files, KeyRange, Operations, Snapshot, Store, check_import,
@@ -265,12 +266,12 @@ impl Store for RocksStore {
         bulk::ingest(&self.db, &self.cuts.settle(), vec![table])
     }
 
-    fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error> {
+    fn take_in(&mut self, from: u64, arrival: Arrival, urgency: Urgency, wake: &Arc<dyn Wake>) -> Result<(), Error> {
         if let (None, Arrival::Changes(changes)) = (&self.intake, &arrival) {
             return self.write(part::decode(changes)?); // Rows wait for them, and nothing is before them.
         }
-        let begin =
-            || Intake::begin(Arc::clone(&self.db), Arc::clone(&self.cuts), Arc::clone(&self.imports), Arc::clone(wake));
+        let store = || (Arc::clone(&self.db), Arc::clone(&self.cuts));
+        let begin = || Intake::begin(store(), Arc::clone(&self.imports), urgency, Arc::clone(wake));
         let intake = match self.intake.take() {
             Some(intake) => intake,
             None => begin()?,

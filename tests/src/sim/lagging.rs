@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_api::id::KeyGroup;
 use millstream_runtime::exchange::Wake;
-use millstream_runtime::state::parts::{Next, Parts, Wanted};
+use millstream_runtime::state::parts::{Next, Parts, Urgency, Wanted};
 use millstream_runtime::state::{Arrival, Backend, Changes, Cut, Error, Operations, Snapshot, Store};
 
 use super::doors::lock;
@@ -55,7 +55,7 @@ struct LaggingStore(Mutex<State>);
 struct State {
     inner: Box<dyn Store>,
     rng: Rng,
-    arrivals: VecDeque<(u64, Arrival, Arc<dyn Wake>)>,
+    arrivals: VecDeque<(u64, Arrival, Urgency, Arc<dyn Wake>)>,
     failure: Option<Error>,
 }
 
@@ -63,9 +63,9 @@ impl State {
     /// Takes one thing in, perhaps. While more waits, the task is woken again and again.
     fn go_on(&mut self) {
         if self.rng.one_in(SLOWNESS)
-            && let Some((from, arrival, wake)) = self.arrivals.pop_front()
+            && let Some((from, arrival, urgency, wake)) = self.arrivals.pop_front()
         {
-            self.failure = self.failure.take().or(self.inner.take_in(from, arrival, &wake).err());
+            self.failure = self.failure.take().or(self.inner.take_in(from, arrival, urgency, &wake).err());
             wake.wake();
         }
         if let Some((.., wake)) = self.arrivals.front() {
@@ -81,8 +81,8 @@ impl LaggingStore {
 }
 
 impl Store for LaggingStore {
-    fn take_in(&mut self, from: u64, arrival: Arrival, wake: &Arc<dyn Wake>) -> Result<(), Error> {
-        lock(&self.0).arrivals.push_back((from, arrival, Arc::clone(wake)));
+    fn take_in(&mut self, from: u64, arrival: Arrival, urgency: Urgency, wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        lock(&self.0).arrivals.push_back((from, arrival, urgency, Arc::clone(wake)));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use millstream_api::id::KeyGroup;
 use super::{Content, changes, content, cut, key, of_group, put};
 use crate::exchange::Wake;
 use crate::state::part::Builder;
-use crate::state::parts::{Next, Wanted};
+use crate::state::parts::{Next, Urgency, Wanted};
 use crate::state::{Arrival, Backend, Changes, Store};
 
 const PART_BYTES: usize = 64 << 10;
@@ -18,8 +18,8 @@ fn wake() -> Arc<dyn Wake> {
 }
 
 /// The parts of these groups. Meanwhile, the store is written to.
-fn parts(store: &mut dyn Store, groups: &[KeyGroup]) -> Vec<(KeyGroup, Bytes)> {
-    let wanted = Wanted { groups: groups.to_vec(), part_bytes: PART_BYTES };
+fn parts(store: &mut dyn Store, groups: &[KeyGroup], urgency: Urgency) -> Vec<(KeyGroup, Bytes)> {
+    let wanted = Wanted { groups: groups.to_vec(), part_bytes: PART_BYTES, urgency };
     let mut parts = store.snapshot().unwrap().into_parts(wanted, wake()).unwrap();
     let mut all: Vec<(KeyGroup, Bytes)> = Vec::new();
     loop {
@@ -67,11 +67,16 @@ pub(super) fn groups_come_while_stores_are_used(backend: &dyn Backend, folder: &
     let mut arriving = Vec::new();
     for (from, (home, groups)) in homes.iter_mut().zip(groups).enumerate() {
         groups.iter().for_each(|group| home.track(*group).unwrap());
-        arriving.extend(parts(&mut **home, groups).into_iter().enumerate().map(|(at, part)| (at, from as u64, part)));
+        arriving.extend(
+            parts(&mut **home, groups, Urgency::Ahead)
+                .into_iter()
+                .enumerate()
+                .map(|(at, part)| (at, from as u64, part)),
+        );
     }
     arriving.sort_by_key(|(at, from, _)| (*at, *from));
     for (at, from, (group, entries)) in arriving {
-        away.take_in(from, Arrival::Entries(group, entries), &wake()).unwrap();
+        away.take_in(from, Arrival::Entries(group, entries), Urgency::Ahead, &wake()).unwrap();
         put(&mut *away, 4, &[("own", &at.to_string())]);
         assert_eq!(away.get(&key(4, "own")).unwrap(), Some(at.to_string().into_bytes()));
     }
@@ -79,7 +84,7 @@ pub(super) fn groups_come_while_stores_are_used(backend: &dyn Backend, folder: &
         home.write(vec![(key(groups[0], "00007"), None), (key(groups[0], "00008"), Some(b"late".to_vec()))]).unwrap();
         for group in groups {
             let changes = changes(&mut **home, *group);
-            away.take_in(from as u64, Arrival::Changes(encoded(&changes)), &wake()).unwrap();
+            away.take_in(from as u64, Arrival::Changes(encoded(&changes)), Urgency::Ahead, &wake()).unwrap();
             expected.extend(of_group(&content(&mut **home), *group));
         }
     }
@@ -87,7 +92,7 @@ pub(super) fn groups_come_while_stores_are_used(backend: &dyn Backend, folder: &
     expected.extend(of_group(&content(&mut *away), 4));
     // What comes later is changes of what is there: nobody waits for them.
     let late = [(key(1, "00009"), Some(b"later".to_vec())), (key(1, "00010"), None)];
-    away.take_in(0, Arrival::Changes(encoded(&late.to_vec())), &wake()).unwrap();
+    away.take_in(0, Arrival::Changes(encoded(&late.to_vec())), Urgency::Ahead, &wake()).unwrap();
     expected.insert(late[0].0.clone(), b"later".to_vec());
     expected.remove(&late[1].0);
     assert!(content(&mut *away) == expected, "{} entries", expected.len());
@@ -105,10 +110,10 @@ pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &P
     let mut away = backend.create(&folder.join("away")).unwrap();
     put(&mut *home, 1, &large);
     put(&mut *home, 2, &large[..3]);
-    let parts = parts(&mut *home, &[1, 2]);
+    let parts = parts(&mut *home, &[1, 2], Urgency::Awaited);
     for count in [3, parts.len() - 1, parts.len()] {
         for (group, entries) in &parts[..count] {
-            away.take_in(0, Arrival::Entries(*group, entries.clone()), &wake()).unwrap();
+            away.take_in(0, Arrival::Entries(*group, entries.clone()), Urgency::Ahead, &wake()).unwrap();
         }
         away.forsake();
         assert_eq!(away.waiting_bytes(), 0);
@@ -116,7 +121,7 @@ pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &P
         assert_eq!(content(&mut *away), Content::new(), "after {count} parts");
     }
     for (group, entries) in &parts {
-        away.take_in(0, Arrival::Entries(*group, entries.clone()), &wake()).unwrap();
+        away.take_in(0, Arrival::Entries(*group, entries.clone()), Urgency::Ahead, &wake()).unwrap();
     }
     settle(&mut *away);
     let mut found = content(&mut *away);
@@ -124,7 +129,7 @@ pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &P
     assert_eq!(found.len(), large.len() + 3, "as of the snapshot");
     // A part that is not what it says is refused, at the latest in the end.
     let wrong = encoded(&vec![(key(9, "a"), Some(Vec::new()))]);
-    let refused = away.take_in(0, Arrival::Entries(8, wrong), &wake());
+    let refused = away.take_in(0, Arrival::Entries(8, wrong), Urgency::Ahead, &wake());
     let refused = refused.and_then(|()| {
         loop {
             match away.settle() {

@@ -19,6 +19,7 @@ use super::cut::Cuts;
 use super::{Error, backend, options};
 use crate::exchange::Wake;
 use crate::priority::background;
+use crate::state::parts::Urgency;
 use crate::state::{Arrival, check_group, part};
 
 /// Tables become part of the database when they have so many bytes together: each time its writers wait until it is on disk.
@@ -51,9 +52,9 @@ struct State {
 impl Intake {
     /// `numbers` are those of files, never given twice for one database.
     pub(super) fn begin(
-        db: Arc<DB>,
-        cuts: Arc<Cuts>,
+        (db, cuts): (Arc<DB>, Arc<Cuts>),
         numbers: Arc<AtomicU64>,
+        urgency: Urgency,
         wake: Arc<dyn Wake>,
     ) -> Result<Self, Error> {
         let state = Arc::new(State {
@@ -68,7 +69,12 @@ impl Intake {
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("state-intake".to_owned())
-            .spawn(move || serve((&db, &cuts), &numbers, &shared, &incoming))
+            .spawn(move || {
+                if urgency == Urgency::Ahead {
+                    background();
+                }
+                serve((&db, &cuts), &numbers, &shared, &incoming);
+            })
             .map_err(|error| Error::Backend { attempt: "start to take key groups in", reason: error.to_string() })?;
         Ok(Self { orders: Some(orders), state, thread: Some(thread), settling: false })
     }
@@ -127,7 +133,6 @@ impl Drop for Intake {
 }
 
 fn serve((db, cuts): (&DB, &Cuts), numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) {
-    background();
     let options = options::of_import();
     let mut tables =
         Tables { db, cuts, numbers, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };

@@ -106,9 +106,10 @@ impl Shared {
 
     /// Options of every database.
     pub(super) fn options(&self) -> Result<Options, Error> {
-        // What is not in a cut is not wanted: do not flush it when a store is dropped.
+        // What is not in a cut is not wanted: do not flush it when a store is dropped. And whoever reads last what has been replaced
+        // does not free it, nor remove its files, itself: a memtable takes a millisecond, a file more.
         let mut options = Options::default()
-            .get_options_from_string("avoid_flush_during_shutdown=true")
+            .get_options_from_string("avoid_flush_during_shutdown=true;avoid_unnecessary_blocking_io=true")
             .map_err(backend("make the options of a store"))?;
         options.create_if_missing(true);
         options.set_compression_type(DBCompressionType::Lz4);
@@ -132,8 +133,9 @@ impl Shared {
         options.set_stats_persist_period_sec(0);
         options.set_keep_log_file_num(1);
         options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, message| {
-            // What it says of its version and options comes through whatever the level.
-            if matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal) {
+            // What it says of its version and options comes through whatever the level, and of each imported file it warns of nothing.
+            let warns = matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal);
+            if warns && !message.contains("Tail prefetch size") {
                 tracing::warn!(target: "rocksdb", ?level, "{message}");
             }
         }));

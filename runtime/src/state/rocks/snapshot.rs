@@ -16,7 +16,7 @@ use super::{Error, KeyRange, Snapshot, group_range, scan};
 use crate::exchange::Wake;
 use crate::priority::background;
 use crate::state::part::Builder;
-use crate::state::parts::{Next, OnDemand, Parts, Wanted};
+use crate::state::parts::{Next, OnDemand, Parts, Urgency, Wanted};
 
 /// The reader hands entries over in parts of about this size.
 const PART_BYTES: usize = 256 << 10;
@@ -74,7 +74,9 @@ fn serve(db: &DB, taken: &SyncSender<()>, requests: &Receiver<Request>) {
         match request {
             Request::Range { from, to, parts } => read_range(db, options(), (&from, &to), &parts),
             Request::Groups { wanted, parts, wake } => {
-                background();
+                if wanted.urgency == Urgency::Ahead {
+                    background();
+                }
                 let read = |group| read_group(db, options(), (group, wanted.part_bytes), (&parts, wake.as_ref()));
                 if let Err(Some(error)) = wanted.groups.iter().try_for_each(|group| read(*group)) {
                     // Whoever asked may have enough already.

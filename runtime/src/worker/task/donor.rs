@@ -125,7 +125,8 @@ impl Donor {
     /// The state as it is now will be sent, group by group.
     fn send_snapshot(&mut self, store: &mut dyn Store, part_bytes: usize, wake: &Arc<dyn Wake>) -> Result<(), Failed> {
         let groups = self.gifts.iter().map(|(_, group)| *group).collect();
-        self.snapshot = Some(store.snapshot()?.into_parts(Wanted { groups, part_bytes }, Arc::clone(wake))?);
+        let wanted = Wanted { groups, part_bytes, urgency: self.order.urgency() };
+        self.snapshot = Some(store.snapshot()?.into_parts(wanted, Arc::clone(wake))?);
         Ok(())
     }
 

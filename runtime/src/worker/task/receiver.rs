@@ -205,7 +205,8 @@ impl Task {
             }
         };
         receiver.arrived.insert(state.group);
-        self.parts.store.take_in(from.unwrap_or_default().into(), arrival, &self.parts.wake)?;
+        let urgency = receiver.order.urgency();
+        self.parts.store.take_in(from.unwrap_or_default().into(), arrival, urgency, &self.parts.wake)?;
         self.pace_intake();
         Ok(())
     }
