@@ -379,3 +379,6 @@ impl Task {
         (self.parts.events)(event);
     }
 }
+
+#[cfg(test)]
+mod tests;
