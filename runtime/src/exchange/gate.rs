@@ -335,12 +335,13 @@ impl Gate {
             receiving.queue.push_back((element, bytes));
             receiving.queued_bytes += bytes;
             *len += 1;
-            let was_dry = turns.is_empty();
-            if !receiving.blocked && !receiving.has_turn {
+            let (was_dry, gets_turn) = (turns.is_empty(), !receiving.blocked && !receiving.has_turn);
+            if gets_turn {
                 receiving.has_turn = true;
                 turns.push_back(channel);
             }
-            was_dry && !turns.is_empty()
+            // A reader that takes no rows for now, though there are some, still waits for state.
+            gets_turn && (was_dry || id.is_transfer())
         };
         if became_ready {
             self.wake.wake();

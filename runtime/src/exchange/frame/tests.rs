@@ -108,7 +108,7 @@ fn control_frames_of_another_length_are_refused() {
     for length in [0, 7, 10] {
         refused(Kind::State, &vec![0; length]);
     }
-    refused(Kind::State, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 4]);
+    refused(Kind::State, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 5]);
     refused(Kind::Credit, &[0; 8]);
 }
 

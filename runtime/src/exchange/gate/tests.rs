@@ -215,3 +215,18 @@ fn a_narrow_gate_keeps_transfer_channels_open() {
     }
     assert!(matches!(transfer.send(part()), Err(Error::NoCredit(_))));
 }
+
+#[test]
+fn state_wakes_a_reader_that_leaves_rows_where_they_are() {
+    let wake = Arc::<Wakes>::default();
+    let gate = gate(1, 1 << 16, &wake);
+    gate.add((ChannelId::transfer(4, 9), 0, schema())).unwrap();
+    let (transfer, paced) = (connect(&gate, ChannelId::transfer(4, 9)), connect(&gate, channel(0, 9)));
+    let part = |kind| Element::State(StatePart { version: 2, group: 0, kind, entries: bytes::Bytes::new() });
+    paced.send(rows(0..10)).unwrap();
+    paced.send(rows(0..10)).unwrap();
+    assert_eq!(wake.count(), 1, "there is something already");
+    transfer.send(part(PartKind::Last)).unwrap();
+    assert_eq!(wake.count(), 2);
+    assert!(matches!(gate.take_from(|channel| channel == 1), Some((1, Element::State(_)))));
+}
