@@ -87,10 +87,8 @@ pub struct Task {
     stopped: bool,
     /// By key group: whether it is this task's.
     owned: Vec<bool>,
-    /// Nothing has come since output was last sent off,
+    /// Nothing has come since the last flush.
     quiet: bool,
-    /// which was then.
-    sent_off_us: u64,
     /// When state was last written ahead.
     written_us: u64,
     /// Bytes taken and busy time when the gate was last told how far to open,
@@ -130,7 +128,6 @@ impl Task {
             stopped: false,
             owned,
             quiet: true,
-            sent_off_us: 0,
             written_us: 0,
             paced: (0, 0),
             aside_us: 0,
@@ -192,9 +189,6 @@ impl Task {
             return self.run_dry(None);
         }
         self.write_ahead(now_us)?;
-        if self.send_off_if_due(now_us)? {
-            return Ok(Step::Worked);
-        }
         if let Some(until_us) = self.parts.limiter.as_ref().and_then(|limiter| limiter.wait_until_us(now_us)) {
             return self.wait_unless_state(Activity::Limited, Some(until_us));
         }
@@ -379,6 +373,3 @@ impl Task {
         (self.parts.events)(event);
     }
 }
-
-#[cfg(test)]
-mod tests;
