@@ -1,6 +1,8 @@
 //! What has arrived on the channels of a task: watermarks, barriers, ends, and where units changed their owner. Pure.
 //!
-//! The combined watermark is the least of all channels that are neither idle nor ended. A cut is due when every channel has
+//! The combined watermark is the least of all channels that are neither idle nor ended. When the last of these becomes idle, it is as far
+//! as any channel has come: the order in which they fell idle differs from task to task, and whoever follows on several tasks must
+//! find none of them, once idle, behind the others with results to come. A cut is due when every channel has
 //! delivered the barrier or has ended (an ended channel counts as having delivered every later barrier). What follows from
 //! key groups and splits that move upstream or from here is in `order`.
 mod order;
@@ -44,12 +46,15 @@ impl Channel {
         }
     }
 
+    /// How far it has come, as far as that counts.
+    fn reached_ms(&self) -> i64 {
+        self.marked_ms.unwrap_or(self.watermark_ms)
+    }
+
     /// What it adds to the combined watermark, if anything.
     fn bound(&self) -> Option<i64> {
-        match self.marked_ms {
-            Some(marked_ms) => (!self.asleep).then_some(marked_ms),
-            None => (!self.idle && !self.ended).then_some(self.watermark_ms),
-        }
+        let counts = if self.marked_ms.is_some() { !self.asleep } else { !self.idle && !self.ended };
+        counts.then(|| self.reached_ms())
     }
 
     fn wake(&mut self) {
@@ -86,6 +91,8 @@ pub struct Inputs {
     order: Order,
     watermark_ms: i64,
     idle: bool,
+    /// None has input for now, which is to be said behind the watermark that was given last.
+    falls_idle: bool,
     triggered: Option<Epoch>,
     settled: Epoch,
 }
@@ -95,7 +102,7 @@ impl Inputs {
     pub fn new(channels: impl IntoIterator<Item = (usize, u16, TaskId)>) -> Self {
         let channels = channels.into_iter().map(|(index, edge, from)| (index, Channel::new(edge, from))).collect();
         let order = Order::default();
-        Self { channels, order, watermark_ms: i64::MIN, idle: false, triggered: None, settled: 0 }
+        Self { channels, order, watermark_ms: i64::MIN, idle: false, falls_idle: false, triggered: None, settled: 0 }
     }
 
     /// A channel is there from now on, and waited for.
@@ -112,7 +119,7 @@ impl Inputs {
     pub fn rows(&mut self, channel: usize) {
         if let Some(entry) = self.channels.get_mut(&channel) {
             entry.wake();
-            self.idle = false;
+            (self.idle, self.falls_idle) = (false, false);
         }
     }
 
@@ -156,21 +163,29 @@ impl Inputs {
         self.channels.iter().filter(|(_, channel)| !channel.ended).map(|(index, _)| *index)
     }
 
+    /// What is to be said once all of the last watermark has been.
+    pub fn fall_idle(&mut self) -> Progress {
+        if !std::mem::take(&mut self.falls_idle) {
+            return Progress::None;
+        }
+        self.idle = true;
+        Progress::Idle
+    }
+
     fn combine(&mut self) -> Progress {
         let bounds = self.channels.values().filter_map(Channel::bound).chain(self.order.bounds());
-        match bounds.min() {
-            Some(least) if least > self.watermark_ms => {
-                self.watermark_ms = least;
-                self.idle = false;
-                Progress::Watermark(least)
-            }
-            Some(_) => Progress::None,
-            None if self.all_ended() || self.idle => Progress::None,
-            None => {
-                self.idle = true;
-                Progress::Idle
-            }
+        let least = bounds.min();
+        self.falls_idle = least.is_none() && !self.all_ended() && !self.idle;
+        let reached = match least {
+            Some(least) => least,
+            None if self.falls_idle => self.channels.values().map(Channel::reached_ms).fold(i64::MIN, i64::max),
+            None => return Progress::None,
+        };
+        if reached > self.watermark_ms {
+            (self.watermark_ms, self.idle) = (reached, false);
+            return Progress::Watermark(reached);
         }
+        self.fall_idle()
     }
 
     /// A barrier has arrived on a channel.

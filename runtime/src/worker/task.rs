@@ -172,6 +172,9 @@ impl Task {
             self.run(|chain, env| chain.resume(env))?;
             return Ok(Step::Worked);
         }
+        if self.inputs.fall_idle() == Progress::Idle {
+            self.progress(Progress::Idle)?;
+        }
         if let Some(change) = self.changes.pop_front() {
             self.change(change)?;
             return Ok(Step::Worked);

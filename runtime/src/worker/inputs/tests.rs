@@ -134,3 +134,42 @@ fn arrivals_are_level_once_every_channel_has_said_the_same_to_them() {
     guest.watermark(0, 50);
     assert!(guest.is_level(&host));
 }
+
+#[test]
+fn with_the_last_that_falls_idle_the_watermark_is_as_far_as_any_has_come() {
+    // Whatever the order: another task, with the same inputs, may have seen them fall idle in another one.
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
+        let mut inputs = inputs(3);
+        inputs.watermark(0, 10);
+        inputs.watermark(1, 30);
+        let mut last = [Progress::None; 3].to_vec();
+        for channel in order {
+            last.push(inputs.idle(channel));
+            last.push(inputs.fall_idle());
+        }
+        last.retain(|progress| *progress != Progress::None);
+        assert_eq!(last[last.len() - 2..], [Progress::Watermark(30), Progress::Idle], "{order:?}");
+        assert_eq!(inputs.fall_idle(), Progress::None, "said once");
+    }
+}
+
+#[test]
+fn what_new_channels_held_back_is_not_lost_with_the_others() {
+    let mut inputs = inputs(1);
+    assert_eq!(inputs.watermark(0, 10), Progress::Watermark(10));
+    inputs.open(1, 0, 20);
+    assert_eq!(inputs.watermark(0, 50), Progress::None, "a new channel is waited for");
+    assert_eq!(inputs.end(0), Progress::None);
+    assert_eq!(inputs.idle(1), Progress::Watermark(50), "it had nothing to say");
+    assert_eq!(inputs.fall_idle(), Progress::Idle);
+}
+
+#[test]
+fn who_gets_rows_before_it_has_said_that_it_is_idle_is_not() {
+    let mut inputs = inputs(2);
+    inputs.watermark(0, 90);
+    inputs.idle(0);
+    assert_eq!(inputs.idle(1), Progress::Watermark(90));
+    inputs.rows(1);
+    assert_eq!(inputs.fall_idle(), Progress::None);
+}
