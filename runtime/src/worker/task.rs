@@ -87,8 +87,10 @@ pub struct Task {
     stopped: bool,
     /// By key group: whether it is this task's.
     owned: Vec<bool>,
-    /// Nothing has come since the last flush.
+    /// Nothing has come since output was last sent off,
     quiet: bool,
+    /// which was then.
+    sent_off_us: u64,
     /// When state was last written ahead.
     written_us: u64,
     /// Bytes taken and busy time when the gate was last told how far to open,
@@ -128,6 +130,7 @@ impl Task {
             stopped: false,
             owned,
             quiet: true,
+            sent_off_us: 0,
             written_us: 0,
             paced: (0, 0),
             aside_us: 0,
@@ -192,6 +195,9 @@ impl Task {
             return self.run_dry(None);
         }
         self.write_ahead(now_us)?;
+        if self.send_off_if_due(now_us)? {
+            return Ok(Step::Worked);
+        }
         if let Some(until_us) = self.parts.limiter.as_ref().and_then(|limiter| limiter.wait_until_us(now_us)) {
             return self.wait_unless_state(Activity::Limited, Some(until_us));
         }
@@ -336,10 +342,7 @@ impl Task {
         self.flowing = flow == Flow::More;
         for item in output {
             match item {
-                Item::Rows(batch) => {
-                    self.parts.gauge.records_out.fetch_add(batch.num_rows() as u64, Relaxed);
-                    self.parts.output.rows(batch)?;
-                }
+                Item::Rows(batch) => self.emit(batch)?,
                 Item::Watermark(i64::MAX) => {} // The end itself says so.
                 Item::Watermark(watermark_ms) => {
                     self.parts.gauge.watermark_ms.store(watermark_ms, Relaxed);
@@ -352,6 +355,12 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    fn emit(&mut self, batch: Batch) -> Result<(), Failed> {
+        self.quiet = false;
+        self.parts.gauge.records_out.fetch_add(batch.num_rows() as u64, Relaxed);
+        self.parts.output.rows(batch)
     }
 
     /// All input is read: let event time run out.
@@ -376,3 +385,6 @@ impl Task {
         (self.parts.events)(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 //! own, the *guest*, with the groups' own event time; once the guest is level with the task, the task goes on with them.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::UInt32Array;
 use bytes::Bytes;
@@ -331,8 +330,7 @@ impl Task {
         guest.flowing = flow == Flow::More;
         for item in output {
             if let Item::Rows(batch) = item {
-                self.parts.gauge.records_out.fetch_add(batch.num_rows() as u64, Relaxed);
-                self.parts.output.rows(batch)?;
+                self.emit(batch)?;
             }
         }
         Ok(())

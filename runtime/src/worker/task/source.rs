@@ -9,6 +9,9 @@ use crate::worker::Failed;
 /// A source that cannot tell when it has more is asked again after this long.
 const POLL_AGAIN_US: u64 = 100_000;
 
+/// Rows are held back for batching no longer than this.
+const HELD_BACK_US: u64 = 10_000;
+
 impl Task {
     pub(super) fn read_source(&mut self, now_us: u64) -> Result<Step, Failed> {
         let Input::Source(source) = &mut self.parts.input else { return Ok(Step::Worked) };
@@ -50,11 +53,25 @@ impl Task {
     /// Nothing to read: send off what was held back for batching, once, then wait.
     pub(super) fn run_dry(&mut self, until_us: Option<u64>) -> Result<Step, Failed> {
         if !self.quiet {
-            self.quiet = true;
-            self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
-            self.parts.output.flush()?;
+            self.send_off(self.parts.clock.now_us())?;
             return Ok(Step::Worked);
         }
         Ok(self.wait(Activity::Idle, until_us))
+    }
+
+    /// Sends off what has been held back for batching long enough: input need not run dry for long, and what there is of it need not
+    /// be rows. Says whether it did.
+    pub(super) fn send_off_if_due(&mut self, now_us: u64) -> Result<bool, Failed> {
+        let is_due = !self.quiet && now_us.saturating_sub(self.sent_off_us) >= HELD_BACK_US;
+        if is_due {
+            self.send_off(now_us)?;
+        }
+        Ok(is_due)
+    }
+
+    fn send_off(&mut self, now_us: u64) -> Result<(), Failed> {
+        self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
+        (self.quiet, self.sent_off_us) = (true, now_us);
+        self.parts.output.flush()
     }
 }
