@@ -201,6 +201,8 @@ pub struct Report {
     pub lines: Vec<String>,
     /// Hash of everything that happened, in order.
     pub trace: u64,
+    /// What happened last.
+    pub tail: Vec<String>,
     /// Scheduler steps.
     pub steps: u64,
     /// Checkpoints committed, savepoints and the final one included.

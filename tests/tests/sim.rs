@@ -78,7 +78,7 @@ impl Query {
         }
         if report.lines == self.straight.lines {
             let reason = format!("{}: {bytes} bytes of state are left instead of {least}", self.name);
-            return Err(Failure { seed, reason, tail: Vec::new() });
+            return Err(Failure { seed, reason, tail: report.tail });
         }
         let only = |some: &[String], others: &[String]| {
             let found: Vec<_> =
@@ -89,7 +89,7 @@ impl Query {
         let (extra, missing) = (only(got, want), only(want, got));
         let (got, want) = (got.len(), want.len());
         let reason = format!("{}: {got} lines instead of {want}; wrong: {extra}; missing: {missing}", self.name);
-        Err(Failure { seed, reason, tail: Vec::new() })
+        Err(Failure { seed, reason, tail: report.tail })
     }
 }
 

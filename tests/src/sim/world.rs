@@ -195,6 +195,7 @@ impl World {
         Ok(Report {
             lines: self.output.lines()?,
             trace: self.trace.hash(),
+            tail: self.trace.tail(),
             steps: self.steps,
             faults: self.plan.done,
             expired: self.plan.expired,

@@ -106,8 +106,8 @@ impl Shared {
 
     /// Options of every database.
     pub(super) fn options(&self) -> Result<Options, Error> {
-        // What is not in a cut is not wanted: do not flush it when a store is dropped. And whoever reads last what has been replaced
-        // does not free it, nor remove its files, itself: a memtable takes a millisecond, a file more.
+        // What is not in a cut is not wanted: do not flush it when a store is dropped. And a task that reads last what has been
+        // replaced does not free it, nor remove its files, itself.
         let mut options = Options::default()
             .get_options_from_string("avoid_flush_during_shutdown=true;avoid_unnecessary_blocking_io=true")
             .map_err(backend("make the options of a store"))?;
