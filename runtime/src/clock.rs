@@ -41,7 +41,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Waits before something is asked again that tells nobody when it changes.
+/// Waits before something is asked again that tells nobody when it changes, or lets others have the processor.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub fn pause(delay: Duration) {
     std::thread::sleep(delay);

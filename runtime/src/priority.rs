@@ -1,5 +1,8 @@
 //! What yields to the work that rows wait for, when there are more threads than processors. Where it is not allowed, threads are
 //! like the others.
+mod stint;
+
+pub(crate) use stint::Stints;
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, thread_native_id};
 
 /// About a tenth of the time of a thread that does not yield.

@@ -150,11 +150,11 @@ pub trait Store: Send {
     /// Everything has been given, but for changes that come later. Whether all of it can be read; if not, the wake will tell.
     fn settle(&mut self) -> Result<bool, Error>;
 
-    /// Nothing more is taken in. What has been is removed by `drop_group`.
+    /// Nothing more is taken in. What has been is removed by `drop_groups`.
     fn forsake(&mut self);
 
-    /// Removes a group. When it returns, the group can be imported again.
-    fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error>;
+    /// Removes groups, given in ascending order. When it returns, they can be imported again.
+    fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error>;
 
     /// Bytes a group holds, keys and values, an estimate.
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error>;

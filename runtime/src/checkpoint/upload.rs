@@ -1,13 +1,17 @@
 //! Files of a cut to the checkpoint store: only those that are not there yet.
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use super::manifest::{FileEntry, TaskManifest};
 use super::paths::{self, ManifestId};
 use super::store::CheckpointStore;
 use super::{Error, disk_error};
+use crate::priority::Stints;
 use crate::state::CutFile;
 use crate::state::disk::Disk;
+
+/// A file is read in pieces of this size.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Uploads the cuts of one store, one after the other, and knows which of its files are in the checkpoint store already.
 #[derive(Debug)]
@@ -74,10 +78,11 @@ impl Uploader {
 
 fn upload_file(store: &dyn CheckpointStore, disk: &dyn Disk, path: String, file: &CutFile) -> Result<FileEntry, Error> {
     let inner = disk.reader(&file.path).map_err(disk_error("read", &file.path))?;
-    let mut reader = Summed { inner, hasher: crc32fast::Hasher::new(), bytes: 0 };
+    let mut reader = Summed { inner, hasher: crc32fast::Hasher::new(), bytes: 0, stints: Stints::begin() };
     // A store on the same file system needs the bytes only for their checksum.
     if file.immutable && store.link_in(&path, &file.path) {
-        io::copy(&mut reader, &mut io::sink()).map_err(disk_error("read", &file.path))?;
+        let mut pieces = BufReader::with_capacity(PIECE_BYTES, &mut reader);
+        io::copy(&mut pieces, &mut io::sink()).map_err(disk_error("read", &file.path))?;
     } else {
         store.put_file(&path, &mut reader)?;
     }
@@ -89,11 +94,12 @@ fn upload_file(store: &dyn CheckpointStore, disk: &dyn Disk, path: String, file:
     Ok(FileEntry { name, path, bytes: file.bytes, crc32: reader.hasher.finalize(), immutable })
 }
 
-/// Counts and sums up what is read.
+/// Counts and sums up what is read, for which rows do not wait.
 struct Summed<R> {
     inner: R,
     hasher: crc32fast::Hasher,
     bytes: u64,
+    stints: Stints,
 }
 
 impl<R: Read> Read for Summed<R> {
@@ -101,6 +107,7 @@ impl<R: Read> Read for Summed<R> {
         let read = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..read]);
         self.bytes += read as u64;
+        self.stints.worked(read);
         Ok(read)
     }
 }

@@ -64,8 +64,9 @@ impl Batch {
 /// transfer of a batch, as donor or as receiver.
 ///
 /// `bytes[group]` is its state (0 where it is missing). `load[group]`, not empty if the groups move because of their load:
-/// then the hottest go first, else the smallest, so that early batches show what a pause is before much depends on it. The
-/// tasks with most left to give or take come first, since they decide how many batches there are.
+/// then the hottest go first, else those of the smallest magnitude, so that early batches show what a pause is before much depends on
+/// it, and neighbours together, which stores have next to each other. The tasks with most left to give or take come first, since
+/// they decide how many batches there are.
 pub fn next_batch(
     current: &OwnerTable,
     target: &OwnerTable,
@@ -152,9 +153,10 @@ impl Pending {
             }
         }
         for groups in transfers.values_mut() {
+            let magnitude = |group: &KeyGroup| size(bytes, *group).checked_ilog2();
             groups.sort_by(|one, two| {
                 let hot = heat(load, *two).total_cmp(&heat(load, *one));
-                hot.then(size(bytes, *one).cmp(&size(bytes, *two))).then(one.cmp(two))
+                hot.then(magnitude(one).cmp(&magnitude(two))).then(one.cmp(two))
             });
         }
         Self { transfers }

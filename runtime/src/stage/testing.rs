@@ -116,7 +116,7 @@ impl Task {
         self.groups.retain(|group| !groups.contains(group));
         let mut all = entries(&mut *self.store);
         all.retain(|(key, _)| groups.contains(&KeyGroup::from_be_bytes([key[0], key[1]])));
-        groups.iter().for_each(|group| self.store.drop_group(*group).unwrap());
+        self.store.drop_groups(groups).unwrap();
         all
     }
 
@@ -135,7 +135,7 @@ impl Task {
         let entries = self.disown(groups);
         self.adopt(groups, entries);
         self.call(|op, context| op.warm(&hot, context)).unwrap();
-        groups.iter().for_each(|group| self.store.drop_group(*group).unwrap());
+        self.store.drop_groups(groups).unwrap();
     }
 
     /// Rows emitted since the last call, as text.

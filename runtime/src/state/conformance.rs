@@ -156,7 +156,7 @@ fn cuts_stay_as_they_are(backend: &dyn Backend, disk: &dyn Disk, folder: &Path) 
     let cut_folder = folder.join("cut-1");
     let pinned = store.cut(&cut_folder).unwrap();
     put(&mut *store, 1, &[("a", "changed"), ("new", "9")]);
-    store.drop_group(2).unwrap();
+    store.drop_groups(&[2]).unwrap();
     let second = content(&mut *store);
     let last = store.cut(&folder.join("cut-2")).unwrap();
     drop(store);
@@ -216,7 +216,7 @@ fn snapshots_do_not_change(backend: &dyn Backend, folder: &Path) {
     let snapshot = store.snapshot().unwrap();
     put(&mut *store, 1, &[("a", "changed"), ("c", "3")]);
     store.delete_range(&prefix(2, 0), &prefix(2, 9)).unwrap();
-    store.drop_group(3).unwrap();
+    store.drop_groups(&[3]).unwrap();
     store.import(3, vec![(key(3, "imported"), b"5".to_vec())]).unwrap();
     cut(&mut *store, &folder.with_extension("cut"));
     let later = store.snapshot().unwrap();
@@ -280,7 +280,7 @@ fn changes_complete_a_snapshot(backend: &dyn Backend, folder: &Path) {
     assert_eq!(content(&mut *copy), of_group(&content(&mut *store), 2));
     assert!(store.take_changed_keys(2).is_err(), "tracking has ended");
     store.track(3).unwrap();
-    store.drop_group(3).unwrap();
+    store.drop_groups(&[3]).unwrap();
     store.import(3, vec![(key(3, "x"), b"1".to_vec())]).unwrap();
     assert_eq!(store.take_changed_keys(3).unwrap().len(), 5, "a dropped group and an imported entry are changes");
 }
@@ -298,7 +298,7 @@ fn groups_move_and_come_back(backend: &dyn Backend, folder: &Path) {
     let (original, mut moved) = (content(&mut *home), of_group(&content(&mut *home), 1));
     for round in 0..2 {
         let entries: Vec<_> = exported(&*home.snapshot().unwrap(), 1).into_iter().collect();
-        home.drop_group(1).unwrap();
+        home.drop_groups(&[1]).unwrap();
         assert_eq!(of_group(&content(&mut *home), 1), Content::new());
         for part in entries.chunks(4000) {
             away.import(1, part.to_vec()).unwrap();
@@ -307,7 +307,7 @@ fn groups_move_and_come_back(backend: &dyn Backend, folder: &Path) {
         put(&mut *away, 1, &[("back", &format!("{round}"))]);
         moved = content(&mut *away);
         home.cut(&folder.join(format!("cut-{round}"))).unwrap();
-        away.drop_group(1).unwrap();
+        away.drop_groups(&[1]).unwrap();
         home.import(1, moved.clone().into_iter().collect()).unwrap();
         assert_eq!(of_group(&content(&mut *home), 1), moved);
     }

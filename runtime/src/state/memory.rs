@@ -209,10 +209,12 @@ impl Store for MemoryStore {
 
     fn forsake(&mut self) {}
 
-    fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
-        let (from, to) = group_range(group)?;
-        self.note_range(&from, &to)?;
-        self.groups.remove(&group);
+    fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {
+        for group in groups {
+            let (from, to) = group_range(*group)?;
+            self.note_range(&from, &to)?;
+            self.groups.remove(group);
+        }
         Ok(())
     }
 

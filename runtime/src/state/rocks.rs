@@ -175,6 +175,25 @@ impl RocksStore {
         }
         Ok(())
     }
+
+    /// Removes groups that follow each other.
+    fn drop_run(&mut self, run: &[KeyGroup]) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
+        let (from, to) = (group_range(*first)?.0, group_range(*last)?.1);
+        self.note_range(&from, &to)?;
+        let (from, to) = self.with_empty_neighbours(from, to)?;
+        // Whole files go at once, unless a snapshot may still read them.
+        if Arc::strong_count(&self.snapshots) == 1 {
+            let _settled = self.cuts.settle();
+            self.db.delete_file_in_range(&from, &to).map_err(backend("drop the files of key groups"))?;
+        }
+        // The rest is covered by a tombstone. Later writes and ingested files have higher sequence numbers and are not.
+        let mut batch = WriteBatch::default();
+        batch.delete_range(&from, &to);
+        self.apply(batch, "drop key groups")?;
+        run.iter().for_each(|group| self.unflushed.forget(*group));
+        Ok(())
+    }
 }
 
 impl Store for RocksStore {
@@ -297,21 +316,9 @@ impl Store for RocksStore {
         self.intake = None;
     }
 
-    fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
-        let (from, to) = group_range(group)?;
-        self.note_range(&from, &to)?;
-        let (from, to) = self.with_empty_neighbours(from, to)?;
-        // Whole files go at once, unless a snapshot may still read them.
-        if Arc::strong_count(&self.snapshots) == 1 {
-            let _settled = self.cuts.settle();
-            self.db.delete_file_in_range(&from, &to).map_err(backend("drop the files of a key group"))?;
-        }
-        // The rest is covered by a tombstone. Later writes and ingested files have higher sequence numbers and are not.
-        let mut batch = WriteBatch::default();
-        batch.delete_range(&from, &to);
-        self.apply(batch, "drop a key group")?;
-        self.unflushed.forget(group);
-        Ok(())
+    fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {
+        // Neighbours at once: each range is an entry in the manifest, which the disk has to have.
+        groups.chunk_by(|one, two| one.checked_add(1) == Some(*two)).try_for_each(|run| self.drop_run(run))
     }
 
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {

@@ -153,8 +153,8 @@ impl Store for LaggingStore {
         self.inner().import(group, entries)
     }
 
-    fn drop_group(&mut self, group: KeyGroup) -> Result<(), Error> {
-        self.inner().drop_group(group)
+    fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {
+        self.inner().drop_groups(groups)
     }
 
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {

@@ -257,7 +257,7 @@ impl World {
         donor.groups.retain(|group| !transfer.groups.contains(group));
         for (group, entries) in std::mem::take(&mut transfer.copied) {
             let changes = conformance::changes(&mut *donor.store, group);
-            donor.store.drop_group(group).unwrap();
+            donor.store.drop_groups(&[group]).unwrap();
             receiver.store.import(group, entries).unwrap();
             receiver.store.write(changes).unwrap();
         }

@@ -126,7 +126,7 @@ impl Run<'_> {
     }
 
     fn drop_group(&mut self, group: KeyGroup) {
-        self.store.drop_group(group).unwrap();
+        self.store.drop_groups(&[group]).unwrap();
         self.oracle.retain(|key, _| !key.starts_with(&group.to_be_bytes()));
     }
 }

@@ -27,6 +27,9 @@ const RECENT_FILES_SLOWED: i32 = 10;
 const RECENT_FILES_MAX: i32 = 20;
 /// Threads of a process that write files: while one merges a large level, others flush, and merge recent files with each other.
 const BACKGROUND_JOBS: i32 = 4;
+/// A file on its way goes to the disk in such pieces: however little is to be made durable, a file system that writes in order has it
+/// wait for what other files have not written yet.
+const BYTES_PER_SYNC: u64 = 1 << 20;
 /// Of these, as many as RocksDB takes for flushes: a quarter.
 const FLUSH_JOBS: i32 = 1;
 
@@ -129,6 +132,7 @@ impl Shared {
         options.set_memtable_whole_key_filtering(true);
         // A cut uploads the manifest as a whole.
         options.set_max_manifest_file_size(128 << 10);
+        options.set_bytes_per_sync(BYTES_PER_SYNC);
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
         options.set_keep_log_file_num(1);
@@ -188,6 +192,7 @@ fn table_format() -> BlockBasedOptions {
 /// Options for writing a table to import.
 pub(super) fn of_import() -> Options {
     let mut options = Options::default();
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_block_based_table_factory(&table_format());
     options

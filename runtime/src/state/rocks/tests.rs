@@ -49,7 +49,7 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
     let tables =
         |folder: &Path| RealDisk.files(folder).unwrap().iter().filter(|(name, _)| name.ends_with("sst")).count();
     assert_eq!(tables(&folder.path().join("store")), 3);
-    store.drop_group(2).unwrap();
+    store.drop_groups(&[2]).unwrap();
     let cut = conformance::cut(&mut *store, &folder.path().join("cut"));
     // The file of group 2 is gone; the tombstone may take one more.
     assert!(cut.iter().filter(|file| file.immutable).count() <= 3);
@@ -76,7 +76,7 @@ fn a_file_of_several_groups_goes_with_the_last_of_them() {
     let full = on_disk(&store);
     assert!(full > 10_000);
     for (group, left) in [(3, full), (2, full), (4, 0)] {
-        store.drop_group(group).unwrap();
+        store.drop_groups(&[group]).unwrap();
         assert_eq!(on_disk(&store), left, "group {group}");
     }
     assert_eq!(content(&mut store).len(), 2000);
@@ -94,7 +94,7 @@ fn files_of_a_dropped_group_stay_while_a_snapshot_reads_them() {
     let entries: Vec<_> = (0..2000).map(|number| (key(1, &format!("{number:05}")), vec![7; 1000])).collect();
     store.import(1, entries.clone()).unwrap();
     let snapshot = store.snapshot().unwrap();
-    store.drop_group(1).unwrap();
+    store.drop_groups(&[1]).unwrap();
     assert_eq!(conformance::exported(&*snapshot, 1), entries.into_iter().collect());
     assert!(content(&mut *store).is_empty());
 }
@@ -116,7 +116,7 @@ fn a_cut_that_is_not_linked_yet_is_before_whatever_changes_files() {
         ("nothing", &|_| ()),
         ("more than a memtable", &|store| write(store, 1, 9000)),
         ("a table", &|store| store.import(7, entries(7, 2000)).unwrap()),
-        ("the end of a group", &|store| store.drop_group(2).unwrap()),
+        ("the end of a group", &|store| store.drop_groups(&[2]).unwrap()),
         ("the end of the store", &|_| ()),
     ];
     let folder = tempfile::tempdir().unwrap();

@@ -313,11 +313,7 @@ impl Task {
             }
             Phase::Waiting => {}
             Phase::Shipping => {
-                // One at a time: rows of the groups that stay need not wait for all of it.
-                if let Some((_, group)) = donor.gifts.pop() {
-                    self.parts.store.drop_group(group)?;
-                    return Ok(true);
-                }
+                self.parts.store.drop_groups(&donor.groups())?;
                 self.donor = None;
                 self.moved(version, Step::HandedOver { bytes });
                 self.end_of_input()?;

@@ -141,9 +141,7 @@ impl Task {
     pub(super) fn stop_awaiting(&mut self, version: u64) -> Result<(), Failed> {
         let Some(receiver) = self.receiver.take_if(|receiver| receiver.order.version == version) else { return Ok(()) };
         self.parts.store.forsake();
-        for group in receiver.arrived {
-            self.parts.store.drop_group(group)?;
-        }
+        self.parts.store.drop_groups(&receiver.arrived.into_iter().collect::<Vec<_>>())?;
         self.unblock();
         self.end_of_input()
     }
