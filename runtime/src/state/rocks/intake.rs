@@ -18,7 +18,7 @@ use super::bulk::{self, TABLE_FROM_BYTES, Table};
 use super::cut::Cuts;
 use super::{Error, backend, options};
 use crate::exchange::Wake;
-use crate::priority::{Stints, background};
+use crate::priority::background;
 use crate::state::parts::Urgency;
 use crate::state::{Arrival, check_group, part};
 
@@ -70,11 +70,10 @@ impl Intake {
         let thread = std::thread::Builder::new()
             .name("state-intake".to_owned())
             .spawn(move || {
-                let stints = (urgency == Urgency::Ahead).then(|| {
+                if urgency == Urgency::Ahead {
                     background();
-                    Stints::begin()
-                });
-                serve((&db, &cuts), (&numbers, stints), &shared, &incoming);
+                }
+                serve((&db, &cuts), &numbers, &shared, &incoming);
             })
             .map_err(|error| Error::Backend { attempt: "start to take key groups in", reason: error.to_string() })?;
         Ok(Self { orders: Some(orders), state, thread: Some(thread), settling: false })
@@ -133,15 +132,10 @@ impl Drop for Intake {
     }
 }
 
-fn serve(
-    (db, cuts): (&DB, &Cuts),
-    (numbers, stints): (&AtomicU64, Option<Stints>),
-    state: &State,
-    orders: &Receiver<Order>,
-) {
+fn serve((db, cuts): (&DB, &Cuts), numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) {
     let options = options::of_import();
-    let (open, done) = (HashMap::new(), Vec::new());
-    let mut tables = Tables { db, cuts, numbers, options: &options, stints, open, done, done_bytes: 0 };
+    let mut tables =
+        Tables { db, cuts, numbers, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };
     let mut outcome = Ok(());
     for order in orders {
         if state.forsaken.load(Ordering::Acquire) {
@@ -176,8 +170,6 @@ struct Tables<'a> {
     cuts: &'a Cuts,
     numbers: &'a AtomicU64,
     options: &'a Options,
-    /// If it yields to rows.
-    stints: Option<Stints>,
     /// By where it comes from: the group that is being written.
     open: HashMap<u64, Group<'a>>,
     /// Complete ones.
@@ -217,9 +209,6 @@ impl<'a> Tables<'a> {
                 check_group(group, key)?;
                 table.put(key, value.unwrap_or_default())?;
                 count += 1;
-                if let Some(stints) = &mut self.stints {
-                    stints.worked(key.len() + value.map_or(0, <[u8]>::len));
-                }
             }
         }
         state.entries.fetch_add(count, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Error, KeyRange, Snapshot, group_range, scan};
 use crate::exchange::Wake;
-use crate::priority::{Stints, background};
+use crate::priority::background;
 use crate::state::part::Builder;
 use crate::state::parts::{Next, OnDemand, Parts, Urgency, Wanted};
 
@@ -74,14 +74,10 @@ fn serve(db: &DB, taken: &SyncSender<()>, requests: &Receiver<Request>) {
         match request {
             Request::Range { from, to, parts } => read_range(db, options(), (&from, &to), &parts),
             Request::Groups { wanted, parts, wake } => {
-                let mut stints = (wanted.urgency == Urgency::Ahead).then(|| {
+                if wanted.urgency == Urgency::Ahead {
                     background();
-                    Stints::begin()
-                });
-                let mut read = |group| {
-                    let to = (&parts, wake.as_ref());
-                    read_group(db, options(), (group, wanted.part_bytes), to, stints.as_mut())
-                };
+                }
+                let read = |group| read_group(db, options(), (group, wanted.part_bytes), (&parts, wake.as_ref()));
                 if let Err(Some(error)) = wanted.groups.iter().try_for_each(|group| read(*group)) {
                     // Whoever asked may have enough already.
                     let _ = parts.send(Err(error));
@@ -115,7 +111,6 @@ fn read_group(
     options: ReadOptions,
     (group, part_bytes): (KeyGroup, usize),
     (parts, wake): (&SyncSender<Encoded>, &dyn Wake),
-    mut stints: Option<&mut Stints>,
 ) -> Result<(), Option<Error>> {
     let (from, to) = group_range(group)?;
     let (mut builder, mut wanted) = (Builder::default(), true);
@@ -126,9 +121,6 @@ fn read_group(
     };
     scan(db, options, &from, Some(&to), &mut |key, value| {
         builder.push(key, Some(value));
-        if let Some(stints) = &mut stints {
-            stints.worked(key.len() + value.len());
-        }
         if builder.bytes() >= part_bytes {
             wanted = hand_over(&mut builder);
         }
