@@ -34,7 +34,7 @@ pub struct Context {
 pub trait Sink: Send {
     /// Takes rows; they are buffered or written, never visible yet (print, blackhole and bench excepted).
     fn write(&mut self, batch: &Batch) -> Result<(), Error>;
-    /// Input has run dry for now: show what may be shown.
+    /// Input has run dry, or rows have been held back for 10 ms: show what may be shown, without waiting for anything.
     fn flush(&mut self) -> Result<(), Error> {
         Ok(())
     }

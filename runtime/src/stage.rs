@@ -70,11 +70,6 @@ pub trait Op: Send {
         Ok(())
     }
 
-    /// Input has run dry: emit what is held back only for batching.
-    fn on_idle(&mut self, _context: &mut OpContext<'_>) -> Result<(), Error> {
-        Ok(())
-    }
-
     /// Writes what is held in memory of these groups to the store and goes on as before: a snapshot of it follows.
     fn flush_groups(&mut self, _groups: &[KeyGroup], _context: &mut OpContext<'_>) -> Result<(), Error> {
         Ok(())

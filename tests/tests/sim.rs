@@ -282,7 +282,8 @@ fn workers_with_time_to_drain_leave_without_a_row_read_again() {
             moved |= report.moved_state;
         }
         let seen = format!("{}: {drains} drains, {leaves} by a checkpoint, state moved: {moved}", query.name);
-        assert!(drains > 12 && leaves < 3 && moved == (at > 0), "{seen}");
+        // Some begin when the input is about to be over: what has read all of it moves no more.
+        assert!(drains > 12 && leaves * 5 < drains.into() && moved == (at > 0), "{seen}");
     }
 }
 

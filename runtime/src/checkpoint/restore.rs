@@ -84,12 +84,15 @@ fn build(restore: &Restore<'_>, scratch: &Path) -> Result<(Box<dyn Store>, Resto
             let base = task(restore.stage, base)?;
             let cut = fetch_cut(restore, base, scratch, &mut stats)?;
             let mut store = restore.backend.open(restore.folder, &cut)?;
-            let (kept, mut gone): (Vec<KeyGroup>, Vec<KeyGroup>) =
-                base.groups.iter().partition(|group| restore.groups.binary_search(group).is_ok());
-            gone.extend(&base.arriving);
+            let mut gone = base.arriving.clone();
+            for group in &base.groups {
+                match restore.groups.binary_search(group) {
+                    Ok(_) => stats.groups_kept += 1,
+                    Err(_) => gone.push(*group),
+                }
+            }
             gone.sort_unstable();
             store.drop_groups(&gone)?;
-            stats.groups_kept = u32::try_from(kept.len()).unwrap_or(u32::MAX);
             store
         }
     };

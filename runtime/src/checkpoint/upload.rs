@@ -104,7 +104,8 @@ struct Summed<R> {
 
 impl<R: Read> Read for Summed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
+        let piece = buffer.len().min(PIECE_BYTES);
+        let read = self.inner.read(&mut buffer[..piece])?;
         self.hasher.update(&buffer[..read]);
         self.bytes += read as u64;
         self.stints.worked(read);

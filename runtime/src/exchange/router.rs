@@ -128,7 +128,7 @@ impl Router {
         Ok(())
     }
 
-    /// Input has run dry: sends what is held, as far as there is credit.
+    /// Sends what is held back for batching, as far as there is credit.
     pub fn flush(&mut self) -> Result<(), Error> {
         for lane in &mut self.lanes {
             lane.seal()?;

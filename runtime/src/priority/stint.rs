@@ -98,11 +98,12 @@ mod tests {
     fn a_stint_ends_and_the_next_begins() {
         let mut stints = Stints::begin();
         let first = stints.last;
+        let says_nothing = stints.times.is_none() || first.ran_us == 0;
         let mut sum = 0u64;
-        while stints.times.is_some() && stints.last == first {
+        while !says_nothing && stints.last == first {
             sum = (0..10_000).fold(sum, u64::wrapping_add);
             stints.worked(LOOK_AFTER_BYTES);
         }
-        assert!(stints.times.is_none() || stints.last.ran_us >= first.ran_us + STINT_US, "{sum}");
+        assert!(says_nothing || stints.last.ran_us >= first.ran_us + STINT_US, "{sum}");
     }
 }

@@ -152,8 +152,10 @@ impl Pending {
                 transfers.entry((*from, *to)).or_default().push(group);
             }
         }
+        // Of all groups, moved or not: so that the order does not change on the way.
+        let least = bytes.iter().copied().filter(|bytes| *bytes > 0).min().unwrap_or(1);
         for groups in transfers.values_mut() {
-            let magnitude = |group: &KeyGroup| size(bytes, *group).checked_ilog2();
+            let magnitude = |group: &KeyGroup| (size(bytes, *group) / least).checked_ilog2();
             groups.sort_by(|one, two| {
                 let hot = heat(load, *two).total_cmp(&heat(load, *one));
                 hot.then(magnitude(one).cmp(&magnitude(two))).then(one.cmp(two))

@@ -224,11 +224,6 @@ impl Chain {
         self.each(env, |op, context| op.write_ahead(share, context))
     }
 
-    /// Input has run dry.
-    pub fn idle(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
-        self.each(env, |op, context| op.on_idle(context))
-    }
-
     /// Writes what is held of these groups to the store and goes on as before; a snapshot of it follows. Like `disown` and
     /// `adopt` only while no watermark is on its way.
     pub fn flush_groups(&mut self, groups: &[KeyGroup], env: &mut Env<'_>) -> Result<(), Error> {

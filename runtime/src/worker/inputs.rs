@@ -93,6 +93,8 @@ pub struct Inputs {
     idle: bool,
     /// None has input for now, which is to be said behind the watermark that was given last.
     falls_idle: bool,
+    /// How far channels that are gone had come.
+    gone_ms: i64,
     triggered: Option<Epoch>,
     settled: Epoch,
 }
@@ -102,17 +104,20 @@ impl Inputs {
     pub fn new(channels: impl IntoIterator<Item = (usize, u16, TaskId)>) -> Self {
         let channels = channels.into_iter().map(|(index, edge, from)| (index, Channel::new(edge, from))).collect();
         let order = Order::default();
-        Self { channels, order, watermark_ms: i64::MIN, idle: false, falls_idle: false, triggered: None, settled: 0 }
+        let (watermark_ms, gone_ms) = (i64::MIN, i64::MIN);
+        Self { channels, order, watermark_ms, idle: false, falls_idle: false, gone_ms, triggered: None, settled: 0 }
     }
 
     /// A channel is there from now on, and waited for.
     pub fn open(&mut self, channel: usize, edge: u16, from: TaskId) {
         self.channels.insert(channel, Channel::new(edge, from));
+        self.falls_idle = false;
     }
 
     /// A channel that has ended is gone.
     pub fn close(&mut self, channel: usize) {
-        self.channels.remove(&channel);
+        let gone = self.channels.remove(&channel);
+        self.gone_ms = gone.map_or(self.gone_ms, |gone| self.gone_ms.max(gone.reached_ms()));
     }
 
     /// Rows end idleness.
@@ -175,12 +180,13 @@ impl Inputs {
     fn combine(&mut self) -> Progress {
         let bounds = self.channels.values().filter_map(Channel::bound).chain(self.order.bounds());
         let least = bounds.min();
-        self.falls_idle = least.is_none() && !self.all_ended() && !self.idle;
+        let is_bound = least.is_some() || self.all_ended();
         let reached = match least {
             Some(least) => least,
-            None if self.falls_idle => self.channels.values().map(Channel::reached_ms).fold(i64::MIN, i64::max),
-            None => return Progress::None,
+            None if is_bound => i64::MIN,
+            None => self.channels.values().map(Channel::reached_ms).fold(self.gone_ms, i64::max),
         };
+        self.falls_idle = !is_bound && (!self.idle || reached > self.watermark_ms);
         if reached > self.watermark_ms {
             (self.watermark_ms, self.idle) = (reached, false);
             return Progress::Watermark(reached);

@@ -115,7 +115,7 @@ impl Output {
         Ok(free)
     }
 
-    /// Input has run dry: send what was held back for batching.
+    /// Sends what was held back for batching.
     pub fn flush(&mut self) -> Result<(), Failed> {
         match self {
             Self::Sink(sink, _) => Ok(sink.flush().map_err(|error| Failed::from_source(&error))?),

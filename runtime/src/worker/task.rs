@@ -171,6 +171,9 @@ impl Task {
         if !self.parts.output.drain()? {
             return self.wait_unless_state(Activity::Backpressured, None);
         }
+        if self.send_off_if_due(now_us)? {
+            return Ok(Step::Worked);
+        }
         if self.flowing {
             self.run(|chain, env| chain.resume(env))?;
             return Ok(Step::Worked);
@@ -195,14 +198,11 @@ impl Task {
             return self.run_dry(None);
         }
         self.write_ahead(now_us)?;
-        if self.send_off_if_due(now_us)? {
-            return Ok(Step::Worked);
-        }
         if let Some(until_us) = self.parts.limiter.as_ref().and_then(|limiter| limiter.wait_until_us(now_us)) {
-            return self.wait_unless_state(Activity::Limited, Some(until_us));
+            return self.wait_unless_state(Activity::Limited, self.or_send_off(Some(until_us)));
         }
         if self.is_full() {
-            return self.wait_unless_state(Activity::Backpressured, None);
+            return self.wait_unless_state(Activity::Backpressured, self.or_send_off(None));
         }
         match &mut self.parts.input {
             Input::Source(_) => self.read_source(now_us),
@@ -375,7 +375,6 @@ impl Task {
             return Ok(());
         }
         self.ended = true;
-        self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
         self.parts.output.control(&Element::End)?;
         self.tell(TaskEvent::Ended { task: self.parts.task });
         Ok(())

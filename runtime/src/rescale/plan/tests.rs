@@ -79,6 +79,15 @@ fn a_transfer_is_filled_up_to_the_budget_smallest_first() {
 }
 
 #[test]
+fn neighbours_of_about_one_size_go_together() {
+    let current = OwnerTable { version: 1, owners: vec![0; 6] };
+    let target = OwnerTable { version: 2, owners: vec![1; 6] };
+    let batches = walk(&current, &target, &[33, 70, 31, 34, 30, 60], &[], &AUTO);
+    let groups: Vec<_> = batches.iter().map(|batch| batch.moves[0].groups.clone()).collect();
+    assert_eq!(groups, [vec![0, 2, 3], vec![1, 4], vec![5]]);
+}
+
+#[test]
 fn the_hottest_group_of_all_goes_first_whatever_else_there_is() {
     let current = OwnerTable { version: 1, owners: vec![0, 0, 0, 1] };
     let target = OwnerTable { version: 2, owners: vec![2, 2, 2, 3] };

@@ -140,17 +140,43 @@ fn with_the_last_that_falls_idle_the_watermark_is_as_far_as_any_has_come() {
     // Whatever the order: another task, with the same inputs, may have seen them fall idle in another one.
     for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
         let mut inputs = inputs(3);
-        inputs.watermark(0, 10);
-        inputs.watermark(1, 30);
-        let mut last = [Progress::None; 3].to_vec();
-        for channel in order {
-            last.push(inputs.idle(channel));
-            last.push(inputs.fall_idle());
+        // Also when it was idle before, and has woken for nothing that was news.
+        for (one, two) in [(10, 30), (20, 40)] {
+            inputs.watermark(0, one);
+            inputs.watermark(1, two);
+            let mut last = Vec::new();
+            for channel in order {
+                last.push(inputs.idle(channel));
+                last.push(inputs.fall_idle());
+            }
+            last.retain(|progress| *progress != Progress::None);
+            assert_eq!(last[last.len() - 2..], [Progress::Watermark(two), Progress::Idle], "{order:?}");
+            assert_eq!(inputs.fall_idle(), Progress::None, "said once");
         }
-        last.retain(|progress| *progress != Progress::None);
-        assert_eq!(last[last.len() - 2..], [Progress::Watermark(30), Progress::Idle], "{order:?}");
-        assert_eq!(inputs.fall_idle(), Progress::None, "said once");
     }
+}
+
+#[test]
+fn a_donor_is_as_far_as_any_channel_once_its_groups_are_handed_over() {
+    let mut inputs = inputs(2);
+    inputs.watermark(0, 10);
+    inputs.watermark(1, 10);
+    [0, 1].iter().for_each(|channel| _ = inputs.idle(*channel));
+    [0, 1].iter().for_each(|channel| inputs.mark(*channel));
+    inputs.watermark(0, 50);
+    assert_eq!(inputs.idle(0), Progress::None);
+    assert_eq!(inputs.unmark(), Progress::Watermark(50));
+    assert_eq!(inputs.fall_idle(), Progress::Idle);
+}
+
+#[test]
+fn a_channel_that_is_gone_had_come_as_far_as_it_had() {
+    let mut inputs = inputs(2);
+    inputs.watermark(0, 90);
+    inputs.watermark(1, 50);
+    inputs.end(0);
+    inputs.close(0);
+    assert_eq!(inputs.idle(1), Progress::Watermark(90));
 }
 
 #[test]

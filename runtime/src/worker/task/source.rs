@@ -1,7 +1,7 @@
 //! Reading a source, and input that has run dry.
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Activity, Flow, Input, Step, Task};
+use super::{Activity, Input, Step, Task};
 use crate::batch::Batch;
 use crate::source::Poll;
 use crate::worker::Failed;
@@ -69,8 +69,13 @@ impl Task {
         Ok(is_due)
     }
 
+    /// Then, or when something is to be sent off.
+    pub(super) fn or_send_off(&self, until_us: Option<u64>) -> Option<u64> {
+        let due_us = (!self.quiet).then_some(self.sent_off_us + HELD_BACK_US);
+        until_us.into_iter().chain(due_us).min()
+    }
+
     fn send_off(&mut self, now_us: u64) -> Result<(), Failed> {
-        self.run(|chain, env| chain.idle(env).map(|()| Flow::Done))?;
         (self.quiet, self.sent_off_us) = (true, now_us);
         self.parts.output.flush()
     }
