@@ -1,6 +1,6 @@
-//! Much work of a thread that yields, in short stints: an upload's. However nice it is, the scheduler takes no processor from it before it has had
-//! its slice, some milliseconds: as long waits whoever wakes meanwhile, and has next to nothing to do. So it leaves the processor by
-//! itself after a fraction of that, as long as others want it.
+//! Much work of a thread that yields, in short stints: an upload's. However nice it is, the scheduler takes no processor from it
+//! before it has had its slice, some milliseconds: as long waits whoever wakes meanwhile, and has next to nothing to do. So it leaves
+//! the processor by itself after a fraction of that, as long as others want it.
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;

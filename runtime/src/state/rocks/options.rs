@@ -27,11 +27,11 @@ const RECENT_FILES_SLOWED: i32 = 10;
 const RECENT_FILES_MAX: i32 = 20;
 /// Threads of a process that write files: while one merges a large level, others flush, and merge recent files with each other.
 const BACKGROUND_JOBS: i32 = 4;
+/// Of these, as many as RocksDB takes for flushes: a quarter.
+const FLUSH_JOBS: i32 = 1;
 /// A file on its way goes to the disk in such pieces: however little is to be made durable, a file system that writes in order has it
 /// wait for what other files have not written yet.
 const BYTES_PER_SYNC: u64 = 1 << 20;
-/// Of these, as many as RocksDB takes for flushes: a quarter.
-const FLUSH_JOBS: i32 = 1;
 
 /// Budgets of one worker, shared by all its stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
