@@ -2,7 +2,7 @@
 //! like the others.
 mod stint;
 
-pub(crate) use stint::Stints;
+pub(crate) use stint::Patient;
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, thread_native_id};
 
 /// About a tenth of the time of a thread that does not yield.

@@ -6,7 +6,6 @@ use super::manifest::{FileEntry, TaskManifest};
 use super::paths::{self, ManifestId};
 use super::store::CheckpointStore;
 use super::{Error, disk_error};
-use crate::priority::Stints;
 use crate::state::CutFile;
 use crate::state::disk::Disk;
 
@@ -77,8 +76,8 @@ impl Uploader {
 }
 
 fn upload_file(store: &dyn CheckpointStore, disk: &dyn Disk, path: String, file: &CutFile) -> Result<FileEntry, Error> {
-    let inner = disk.reader(&file.path).map_err(disk_error("read", &file.path))?;
-    let mut reader = Summed { inner, hasher: crc32fast::Hasher::new(), bytes: 0, stints: Stints::begin() };
+    let inner = disk.patient_reader(&file.path).map_err(disk_error("read", &file.path))?;
+    let mut reader = Summed { inner, hasher: crc32fast::Hasher::new(), bytes: 0 };
     // A store on the same file system needs the bytes only for their checksum.
     if file.immutable && store.link_in(&path, &file.path) {
         let mut pieces = BufReader::with_capacity(PIECE_BYTES, &mut reader);
@@ -94,21 +93,18 @@ fn upload_file(store: &dyn CheckpointStore, disk: &dyn Disk, path: String, file:
     Ok(FileEntry { name, path, bytes: file.bytes, crc32: reader.hasher.finalize(), immutable })
 }
 
-/// Counts and sums up what is read, for which rows do not wait.
+/// Counts and sums up what is read.
 struct Summed<R> {
     inner: R,
     hasher: crc32fast::Hasher,
     bytes: u64,
-    stints: Stints,
 }
 
 impl<R: Read> Read for Summed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let piece = buffer.len().min(PIECE_BYTES);
-        let read = self.inner.read(&mut buffer[..piece])?;
+        let read = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..read]);
         self.bytes += read as u64;
-        self.stints.worked(read);
         Ok(read)
     }
 }

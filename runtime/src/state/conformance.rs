@@ -83,6 +83,7 @@ pub fn check(backend: &dyn Backend, disk: &dyn Disk, folder: &Path) {
     groups_move_and_come_back(backend, &folder.join("moves"));
     moves::groups_come_while_stores_are_used(backend, &folder.join("moves-live"));
     moves::groups_that_do_not_come_are_gone(backend, &folder.join("moves-given-up"));
+    moves::groups_go_while_the_store_is_used(backend, &folder.join("moves-out"));
     sizes_follow_content(backend, &folder.join("sizes"));
     mistakes_are_refused(backend, &folder.join("mistakes"));
 }

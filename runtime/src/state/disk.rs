@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::priority::Patient;
+
 /// File operations. Paths are absolute or relative to the working folder, as the caller likes.
 pub trait Disk: Send + Sync {
     /// Makes a folder and those above it; fine if it is there.
@@ -25,6 +27,10 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Opens a file.
     fn reader(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// Opens a file for what no row waits for, on the thread that opens it: it rests while others want processors, and between reads.
+    fn patient_reader(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        self.reader(path)
+    }
     /// Makes a file, emptying it if it is there. It is complete once the writer was flushed and dropped.
     fn writer(&self, path: &Path) -> io::Result<Box<dyn Write + Send>>;
 }
@@ -91,6 +97,10 @@ impl Disk for RealDisk {
 
     fn reader(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(std::fs::File::open(path)?))
+    }
+
+    fn patient_reader(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Patient::new(std::fs::File::open(path)?)))
     }
 
     fn writer(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {

@@ -10,7 +10,6 @@
 //! Together with `rocks/` this is the only place that names the `rocksdb` crate.
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use millstream_api::id::KeyGroup;
 use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
@@ -24,14 +23,20 @@ use super::{
 
 mod bulk;
 mod cut;
+mod deferred;
+mod drop;
 mod files;
 mod intake;
 mod options;
 mod sizes;
 mod snapshot;
+mod write;
 
 use crate::exchange::Wake;
+use bulk::Imports;
 use cut::Cuts;
+use deferred::{Deferred, Visit};
+use drop::Drops;
 use intake::Intake;
 pub use options::RocksOptions;
 use options::{Memtables, Shared};
@@ -50,6 +55,18 @@ impl RocksBackend {
     pub fn new(options: RocksOptions) -> Self {
         Self { shared: Shared::new(options) }
     }
+
+    fn begin(&self, folder: &Path) -> Result<RocksStore, Error> {
+        files::make_empty(folder)?;
+        Ok(RocksStore::new(self.shared.open(folder)?, self.shared.memtables.clone()))
+    }
+
+    fn begin_from(&self, folder: &Path, cut: &Path) -> Result<RocksStore, Error> {
+        files::check_cut(cut)?;
+        files::make_empty(folder)?;
+        files::link(cut, folder)?;
+        Ok(RocksStore::new(self.shared.open(folder)?, self.shared.memtables.clone()))
+    }
 }
 
 impl Backend for RocksBackend {
@@ -58,15 +75,11 @@ impl Backend for RocksBackend {
     }
 
     fn create(&self, folder: &Path) -> Result<Box<dyn Store>, Error> {
-        files::make_empty(folder)?;
-        Ok(Box::new(RocksStore::new(self.shared.open(folder)?, self.shared.memtables.clone())))
+        Ok(Box::new(self.begin(folder)?))
     }
 
     fn open(&self, folder: &Path, cut: &Path) -> Result<Box<dyn Store>, Error> {
-        files::check_cut(cut)?;
-        files::make_empty(folder)?;
-        files::link(cut, folder)?;
-        Ok(Box::new(RocksStore::new(self.shared.open(folder)?, self.shared.memtables.clone())))
+        Ok(Box::new(self.begin_from(folder, cut)?))
     }
 
     fn read(&self, cut: &Path) -> Result<Box<dyn Snapshot>, Error> {
@@ -87,9 +100,10 @@ struct RocksStore {
     unflushed: Unflushed,
     /// Shared with every living snapshot: SST files must not be dropped from under them.
     snapshots: Arc<()>,
-    /// Number of the next file to import.
-    imports: Arc<AtomicU64>,
+    imports: Imports,
     intake: Option<Intake>,
+    deferred: Deferred,
+    drops: Option<Drops>,
 }
 
 impl RocksStore {
@@ -109,8 +123,10 @@ impl RocksStore {
             operations: Operations::default(),
             unflushed: Unflushed::default(),
             snapshots: Arc::new(()),
-            imports: Arc::default(),
+            imports: Imports::default(),
             intake: None,
+            deferred: Deferred::default(),
+            drops: None,
         }
     }
 
@@ -118,20 +134,11 @@ impl RocksStore {
         family(&self.db)
     }
 
-    fn apply(&mut self, batch: WriteBatch, attempt: &'static str) -> Result<(), Error> {
-        self.written_bytes += cut::memtable_bytes_of(&batch);
-        if self.cuts.is_pending() && self.written_bytes > self.memtables.bytes / 2 {
-            // Its memtable has to become a file before this one is full.
-            drop(self.cuts.settle());
-        }
-        if !self.cuts.is_pending() {
-            self.unflushed.cut_is_linked();
-            if self.written_bytes > self.memtables.bytes / 4 && self.memtables.are_over_budget() {
-                cut::begin_file(&self.db)?;
-                self.written_bytes = 0;
-            }
-        }
-        self.db.write_opt(batch, &self.unlogged).map_err(backend(attempt))
+    fn read(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let (family, sorted) = (self.family()?, keys.is_sorted());
+        let found = self.db.batched_multi_get_cf(family, keys.iter().copied(), sorted);
+        let copied = found.into_iter().map(|value| value.map(|value| value.map(|value| value.to_vec())));
+        copied.collect::<Result<_, _>>().map_err(backend("read keys"))
     }
 
     /// The keys of a range, at most one more than `limit`.
@@ -145,28 +152,6 @@ impl RocksStore {
         Ok(keys)
     }
 
-    /// A range of whole groups, and all groups around it that have no entry: a file that spans several groups goes with the last of them.
-    /// Not while groups come, which are not all there to be seen.
-    fn with_empty_neighbours(&self, from: Vec<u8>, to: Vec<u8>) -> Result<KeyRange, Error> {
-        if self.intake.is_some() {
-            return Ok((from, to));
-        }
-        let mut iterator = self.db.raw_iterator();
-        iterator.seek_for_prev(&from);
-        let from = match iterator.key() {
-            Some(last) => group_range(group_of(last)?)?.1,
-            None => Vec::new(),
-        };
-        iterator.status().map_err(backend("look before a range"))?;
-        iterator.seek(&to);
-        let to = match iterator.key() {
-            Some(next) => group_range(group_of(next)?)?.0,
-            None => vec![u8::MAX], // Behind all groups: there are at most 32768.
-        };
-        iterator.status().map_err(backend("look behind a range"))?;
-        Ok((from, to))
-    }
-
     fn note_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
         for (from, to) in self.tracker.parts(from, to)? {
             for key in self.keys(&from, &to, usize::MAX)? {
@@ -175,54 +160,25 @@ impl RocksStore {
         }
         Ok(())
     }
-
-    /// Removes groups that follow each other.
-    fn drop_run(&mut self, run: &[KeyGroup]) -> Result<(), Error> {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
-        let (from, to) = (group_range(*first)?.0, group_range(*last)?.1);
-        self.note_range(&from, &to)?;
-        let (from, to) = self.with_empty_neighbours(from, to)?;
-        // Whole files go at once, unless a snapshot may still read them.
-        if Arc::strong_count(&self.snapshots) == 1 {
-            let _settled = self.cuts.settle();
-            self.db.delete_file_in_range(&from, &to).map_err(backend("drop the files of key groups"))?;
-        }
-        // The rest is covered by a tombstone. Later writes and ingested files have higher sequence numbers and are not.
-        let mut batch = WriteBatch::default();
-        batch.delete_range(&from, &to);
-        self.apply(batch, "drop key groups")?;
-        run.iter().for_each(|group| self.unflushed.forget(*group));
-        Ok(())
-    }
 }
 
 impl Store for RocksStore {
     fn multi_get(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         self.operations.reads += keys.len() as u64;
-        let (family, sorted) = (self.family()?, keys.is_sorted());
-        let found = self.db.batched_multi_get_cf(family, keys.iter().copied(), sorted);
-        let copied = found.into_iter().map(|value| value.map(|value| value.map(|value| value.to_vec())));
-        copied.collect::<Result<_, _>>().map_err(backend("read keys"))
+        if self.deferred.is_empty() {
+            return self.read(keys);
+        }
+        let below: Vec<&[u8]> = keys.iter().filter(|key| self.deferred.get(key).is_none()).copied().collect();
+        let mut below = self.read(&below)?.into_iter();
+        let value = |key: &&[u8]| self.deferred.get(key).cloned().unwrap_or_else(|| below.next().flatten());
+        Ok(keys.iter().map(value).collect())
     }
 
     fn write(&mut self, changes: Changes) -> Result<(), Error> {
         if changes.is_empty() {
             return Ok(());
         }
-        let bytes: usize = changes.iter().map(|(key, value)| entry_bytes(key, value.as_deref())).sum();
-        let mut batch = WriteBatch::with_capacity_bytes(bytes + 16);
-        for (key, value) in &changes {
-            self.unflushed.add(group_of(key)?, entry_bytes(key, value.as_deref()));
-            if self.tracker.is_active() {
-                self.tracker.note(key);
-            }
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
-            }
-        }
-        self.operations.writes += changes.len() as u64;
-        self.apply(batch, "write keys")
+        self.put_or_defer(changes)
     }
 
     fn scan(
@@ -231,10 +187,12 @@ impl Store for RocksStore {
         to: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
-        scan(&self.db, ReadOptions::default(), from, to, visit)
+        let below = |visit: &mut Visit<'_>| scan(&self.db, ReadOptions::default(), from, to, visit);
+        self.deferred.over((from, to), below, visit)
     }
 
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        self.catch_up()?;
         self.note_range(from, to)?;
         let keys = self.keys(from, to, TOMBSTONE_ABOVE_KEYS)?;
         self.operations.writes += keys.len() as u64;
@@ -248,6 +206,7 @@ impl Store for RocksStore {
     }
 
     fn cut(&mut self, folder: &Path) -> Result<Cut, Error> {
+        self.catch_up()?;
         let state_bytes = self.bytes();
         let files = self.cuts.begin(folder)?;
         self.written_bytes = 0;
@@ -256,6 +215,7 @@ impl Store for RocksStore {
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, Error> {
+        self.catch_up()?;
         Ok(Box::new(snapshot::LiveSnapshot::new(self.db.clone(), self.snapshots.clone())?))
     }
 
@@ -270,6 +230,7 @@ impl Store for RocksStore {
 
     fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
         check_import(group, &entries)?;
+        self.finish_drop()?;
         if self.tracker.is_active() {
             entries.iter().for_each(|(key, _)| self.tracker.note(key));
         }
@@ -282,15 +243,17 @@ impl Store for RocksStore {
         let mut table = bulk::Table::begin(&self.db, &self.imports, &options)?;
         entries.iter().try_for_each(|(key, value)| table.put(key, value))?;
         let table = table.finish()?;
-        bulk::ingest(&self.db, &self.cuts.settle(), vec![table])
+        self.catch_up()?;
+        self.imports.ingest(&self.db, &self.cuts.settle(), vec![table])
     }
 
     fn take_in(&mut self, from: u64, arrival: Arrival, urgency: Urgency, wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        self.finish_drop()?;
         if let (None, Arrival::Changes(changes)) = (&self.intake, &arrival) {
             return self.write(part::decode(changes)?); // Rows wait for them, and nothing is before them.
         }
         let store = || (Arc::clone(&self.db), Arc::clone(&self.cuts));
-        let begin = || Intake::begin(store(), Arc::clone(&self.imports), urgency, Arc::clone(wake));
+        let begin = || Intake::begin(store(), self.imports.clone(), urgency, Arc::clone(wake));
         let intake = match self.intake.take() {
             Some(intake) => intake,
             None => begin()?,
@@ -317,8 +280,16 @@ impl Store for RocksStore {
     }
 
     fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {
-        // Neighbours at once: each range is an entry in the manifest, which the disk has to have.
-        groups.chunk_by(|one, two| one.checked_add(1) == Some(*two)).try_for_each(|run| self.drop_run(run))
+        self.drop_now(groups)
+    }
+
+    fn let_go(&mut self, groups: &[KeyGroup], kept: &[KeyGroup], wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        self.begin_drop(groups, kept, Arc::clone(wake))
+    }
+
+    fn has_let_go(&mut self) -> Result<bool, Error> {
+        let done = self.drops.as_ref().is_none_or(Drops::are_done);
+        if done { self.finish_drop().map(|()| true) } else { Ok(false) }
     }
 
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {
@@ -342,6 +313,8 @@ impl Store for RocksStore {
 impl Drop for RocksStore {
     /// A cut outlives its store.
     fn drop(&mut self) {
+        // What cannot be dropped goes with the store.
+        let _ = self.finish_drop();
         drop(self.cuts.settle());
     }
 }

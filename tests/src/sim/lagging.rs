@@ -27,8 +27,8 @@ pub struct Lagging<B> {
 impl<B> Lagging<B> {
     fn wrap(&self, inner: Box<dyn Store>) -> Box<dyn Store> {
         let rng = Rng::new(lock(&self.rng).next());
-        let (arrivals, failure) = (VecDeque::new(), None);
-        Box::new(LaggingStore(Mutex::new(State { inner, rng, arrivals, failure })))
+        let (arrivals, failure, going) = (VecDeque::new(), None, None);
+        Box::new(LaggingStore(Mutex::new(State { inner, rng, arrivals, failure, going })))
     }
 }
 
@@ -57,6 +57,14 @@ struct State {
     rng: Rng,
     arrivals: VecDeque<(u64, Arrival, Urgency, Arc<dyn Wake>)>,
     failure: Option<Error>,
+    going: Option<Going>,
+}
+
+/// Groups on their way out, those that are kept, and who waits for it.
+struct Going {
+    groups: Vec<KeyGroup>,
+    kept: Vec<KeyGroup>,
+    wake: Arc<dyn Wake>,
 }
 
 impl State {
@@ -155,6 +163,27 @@ impl Store for LaggingStore {
 
     fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {
         self.inner().drop_groups(groups)
+    }
+
+    fn let_go(&mut self, groups: &[KeyGroup], kept: &[KeyGroup], wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        let (groups, kept) = (groups.to_vec(), kept.to_vec());
+        lock(&self.0).going = Some(Going { groups, kept, wake: Arc::clone(wake) });
+        wake.wake();
+        Ok(())
+    }
+
+    fn has_let_go(&mut self) -> Result<bool, Error> {
+        let mut state = lock(&self.0);
+        if state.rng.one_in(SLOWNESS)
+            && let Some(Going { groups, kept, wake }) = state.going.take()
+        {
+            state.inner.let_go(&groups, &kept, &wake)?;
+        }
+        if let Some(going) = &state.going {
+            going.wake.wake();
+            return Ok(false);
+        }
+        state.inner.has_let_go()
     }
 
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {

@@ -140,3 +140,53 @@ pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &P
     });
     assert!(refused.unwrap_err().to_string().contains("belongs to group 9, not to 8"));
 }
+
+/// Groups go while the store is used, and may come again at once.
+pub(super) fn groups_go_while_the_store_is_used(backend: &dyn Backend, folder: &Path) {
+    let value = "x".repeat(500);
+    let names: Vec<String> = (0..3000).map(|number| format!("{number:05}")).collect();
+    let large: Vec<_> = names.iter().map(|name| (name.as_str(), value.as_str())).collect();
+    let mut store = backend.create(&folder.join("store")).unwrap();
+    let all = [1, 2, 3, 5, 6, 9];
+    for (round, (groups, kept)) in
+        [(&[2, 3][..], &[1, 5, 6, 9][..]), (&[1, 2, 5, 9], &[3, 6]), (&all, &[])].into_iter().enumerate()
+    {
+        for group in all {
+            put(&mut *store, group, &large);
+        }
+        cut(&mut *store, &folder.join(format!("before-{round}")));
+        store.let_go(groups, kept, &wake()).unwrap();
+        let mut rounds = 0;
+        loop {
+            let gone = store.has_let_go().unwrap();
+            for group in kept {
+                // A kept group without an entry before is next to those that go.
+                put(&mut *store, *group, &[("meanwhile", &rounds.to_string())]);
+            }
+            rounds += 1;
+            if gone {
+                break;
+            }
+        }
+        let mut expected = Content::new();
+        for group in kept {
+            expected.extend(large.iter().map(|(name, value)| (key(*group, name), value.as_bytes().to_vec())));
+            expected.insert(key(*group, "meanwhile"), (rounds - 1).to_string().into_bytes());
+        }
+        assert!(content(&mut *store) == expected, "round {round}");
+        cut(&mut *store, &folder.join(format!("after-{round}")));
+        assert!(content(&mut *store) == expected, "round {round}, in files");
+    }
+    // Those that go are waited for by those that come.
+    put(&mut *store, 1, &large);
+    store.let_go(&[1], &[], &wake()).unwrap();
+    store.import(1, vec![(key(1, "again"), b"1".to_vec())]).unwrap();
+    assert_eq!(content(&mut *store), Content::from([(key(1, "again"), b"1".to_vec())]));
+    store.let_go(&[1], &[], &wake()).unwrap();
+    let part = encoded(&vec![(key(1, "once more"), Some(b"2".to_vec()))]);
+    store.take_in(0, Arrival::Entries(1, part), Urgency::Ahead, &wake()).unwrap();
+    settle(&mut *store);
+    assert_eq!(content(&mut *store), Content::from([(key(1, "once more"), b"2".to_vec())]));
+    // A store may be closed meanwhile.
+    store.let_go(&[1], &[], &wake()).unwrap();
+}

@@ -1,6 +1,7 @@
 //! Tables that are written beside the database and then become part of it, as files.
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
 
@@ -10,6 +11,37 @@ use super::{Error, backend};
 /// Fewer bytes of a group are written like any other change.
 pub(super) const TABLE_FROM_BYTES: usize = 1 << 20;
 
+/// The imports of one database.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Imports {
+    /// Number of the next file.
+    next: Arc<AtomicU64>,
+    are_under_way: Arc<AtomicBool>,
+}
+
+impl Imports {
+    /// Whether files become part of the database at this moment: whoever writes waits.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.are_under_way.load(Ordering::Acquire)
+    }
+
+    /// Makes complete tables part of the database; their ranges do not overlap. A pending cut would have them too, and what is in memory.
+    pub(super) fn ingest(&self, db: &DB, _settled: &Settled<'_>, files: Vec<PathBuf>) -> Result<(), Error> {
+        let mut how = IngestExternalFileOptions::default();
+        how.set_move_files(true);
+        self.are_under_way.store(true, Ordering::Release);
+        let ingested = db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"));
+        self.are_under_way.store(false, Ordering::Release);
+        ingested
+    }
+
+    /// As if some were.
+    #[cfg(test)]
+    pub(super) fn always_under_way() -> Self {
+        Self { are_under_way: Arc::new(AtomicBool::new(true)), ..Self::default() }
+    }
+}
+
 /// A table that is being written, in the folder of its database.
 pub(super) struct Table<'a> {
     writer: SstFileWriter<'a>,
@@ -17,9 +49,9 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// An empty one. `numbers` are those of files, never given twice for one database.
-    pub(super) fn begin(db: &DB, numbers: &AtomicU64, options: &'a Options) -> Result<Self, Error> {
-        let path = db.path().join(format!("import-{}.tmp", numbers.fetch_add(1, Ordering::Relaxed)));
+    /// An empty one.
+    pub(super) fn begin(db: &DB, imports: &Imports, options: &'a Options) -> Result<Self, Error> {
+        let path = db.path().join(format!("import-{}.tmp", imports.next.fetch_add(1, Ordering::Relaxed)));
         let writer = SstFileWriter::create(options);
         writer.open(&path).map_err(backend("begin an import"))?;
         Ok(Self { writer, path })
@@ -40,11 +72,4 @@ impl<'a> Table<'a> {
     pub(super) fn forsake(self) -> PathBuf {
         self.path
     }
-}
-
-/// Makes complete tables part of the database; their ranges do not overlap. A pending cut would have them too, and what is in memory.
-pub(super) fn ingest(db: &DB, _settled: &Settled<'_>, files: Vec<PathBuf>) -> Result<(), Error> {
-    let mut how = IngestExternalFileOptions::default();
-    how.set_move_files(true);
-    db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"))
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use millstream_api::id::KeyGroup;
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
-use super::bulk::{self, TABLE_FROM_BYTES, Table};
+use super::bulk::{Imports, TABLE_FROM_BYTES, Table};
 use super::cut::Cuts;
 use super::{Error, backend, options};
 use crate::exchange::Wake;
@@ -50,10 +50,9 @@ struct State {
 }
 
 impl Intake {
-    /// `numbers` are those of files, never given twice for one database.
     pub(super) fn begin(
         (db, cuts): (Arc<DB>, Arc<Cuts>),
-        numbers: Arc<AtomicU64>,
+        imports: Imports,
         urgency: Urgency,
         wake: Arc<dyn Wake>,
     ) -> Result<Self, Error> {
@@ -73,7 +72,7 @@ impl Intake {
                 if urgency == Urgency::Ahead {
                     background();
                 }
-                serve((&db, &cuts), &numbers, &shared, &incoming);
+                serve((&db, &cuts), &imports, &shared, &incoming);
             })
             .map_err(|error| Error::Backend { attempt: "start to take key groups in", reason: error.to_string() })?;
         Ok(Self { orders: Some(orders), state, thread: Some(thread), settling: false })
@@ -132,10 +131,10 @@ impl Drop for Intake {
     }
 }
 
-fn serve((db, cuts): (&DB, &Cuts), numbers: &AtomicU64, state: &State, orders: &Receiver<Order>) {
+fn serve((db, cuts): (&DB, &Cuts), imports: &Imports, state: &State, orders: &Receiver<Order>) {
     let options = options::of_import();
     let mut tables =
-        Tables { db, cuts, numbers, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };
+        Tables { db, cuts, imports, options: &options, open: HashMap::new(), done: Vec::new(), done_bytes: 0 };
     let mut outcome = Ok(());
     for order in orders {
         if state.forsaken.load(Ordering::Acquire) {
@@ -168,7 +167,7 @@ fn serve((db, cuts): (&DB, &Cuts), numbers: &AtomicU64, state: &State, orders: &
 struct Tables<'a> {
     db: &'a DB,
     cuts: &'a Cuts,
-    numbers: &'a AtomicU64,
+    imports: &'a Imports,
     options: &'a Options,
     /// By where it comes from: the group that is being written.
     open: HashMap<u64, Group<'a>>,
@@ -199,7 +198,7 @@ impl<'a> Tables<'a> {
         }
         let table = match open.table.take() {
             Some(table) => table,
-            None => Table::begin(self.db, self.numbers, self.options)?,
+            None => Table::begin(self.db, self.imports, self.options)?,
         };
         let table = open.table.insert(table);
         let mut count = 0;
@@ -246,7 +245,7 @@ impl<'a> Tables<'a> {
             return Ok(());
         }
         self.done_bytes = 0;
-        bulk::ingest(self.db, &self.cuts.settle(), std::mem::take(&mut self.done))
+        self.imports.ingest(self.db, &self.cuts.settle(), std::mem::take(&mut self.done))
     }
 
     fn write(&self, changes: &Bytes, state: &State) -> Result<(), Error> {

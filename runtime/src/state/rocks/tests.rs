@@ -18,6 +18,54 @@ fn random_operations_agree_with_a_map() {
     conformance::check_random(&small(), folder.path(), 24);
 }
 
+/// Its stores write nothing that need not be written yet.
+struct Deferring(RocksBackend);
+
+impl Deferring {
+    fn defer(mut store: RocksStore) -> RocksStore {
+        store.imports = Imports::always_under_way();
+        store
+    }
+}
+
+impl Backend for Deferring {
+    fn name(&self) -> &'static str {
+        "rocksdb that defers writes"
+    }
+
+    fn create(&self, folder: &Path) -> Result<Box<dyn Store>, Error> {
+        Ok(Box::new(Self::defer(self.0.begin(folder)?)))
+    }
+
+    fn open(&self, folder: &Path, cut: &Path) -> Result<Box<dyn Store>, Error> {
+        Ok(Box::new(Self::defer(self.0.begin_from(folder, cut)?)))
+    }
+
+    fn read(&self, cut: &Path) -> Result<Box<dyn Snapshot>, Error> {
+        self.0.read(cut)
+    }
+}
+
+#[test]
+fn writes_that_wait_for_imports_are_there_for_whoever_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Deferring(small());
+    conformance::check(&backend, &RealDisk, &folder.path().join("fixed"));
+    conformance::check_random(&backend, &folder.path().join("random"), 24);
+    // They are not in the database, as far as they may wait.
+    let mut store = Deferring::defer(backend.0.begin(&folder.path().join("store")).unwrap());
+    put(&mut store, 1, &[("a", "1")]);
+    assert_eq!((store.db.get(key(1, "a")).unwrap(), store.get(&key(1, "a")).unwrap()), (None, Some(b"1".to_vec())));
+    let value = "x".repeat(1000);
+    (0..2000).for_each(|number| put(&mut store, 2, &[(&format!("{number:04}"), &value)]));
+    assert_eq!(store.db.get(key(1, "a")).unwrap(), Some(b"1".to_vec()));
+    assert!(store.deferred.bytes() < 1 << 20, "{}", store.deferred.bytes());
+    store.imports = Imports::default();
+    put(&mut store, 1, &[("b", "2")]);
+    assert!(store.deferred.is_empty());
+    assert_eq!(content(&mut store).len(), 2002);
+}
+
 #[test]
 fn a_cut_needs_tables_manifest_and_current_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,8 +111,7 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
 fn a_file_of_several_groups_goes_with_the_last_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let backend = small();
-    let database = backend.shared.open(&folder.path().join("store")).unwrap();
-    let mut store = RocksStore::new(database, backend.shared.memtables.clone());
+    let mut store = backend.begin(&folder.path().join("store")).unwrap();
     let values: Vec<(String, String)> = (0..1000).map(|number| (format!("{number:04}"), "v".repeat(100))).collect();
     let values: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     [2, 3, 4].iter().for_each(|group| put(&mut store, *group, &values));

@@ -60,6 +60,8 @@ enum Phase {
     Waiting,
     /// The groups are no longer its own; the rest of them is on its way.
     Shipping,
+    /// All of them is, and the store is letting go of them.
+    Dropping,
 }
 
 impl Donor {
@@ -313,11 +315,18 @@ impl Task {
             }
             Phase::Waiting => {}
             Phase::Shipping => {
-                self.parts.store.drop_groups(&donor.groups())?;
+                donor.phase = Phase::Dropping;
+                let coming = self.receiver.iter().flat_map(|receiver| receiver.groups());
+                let mut kept: Vec<KeyGroup> = self.parts.groups.iter().chain(coming).copied().collect();
+                kept.sort_unstable();
+                self.parts.store.let_go(&donor.groups(), &kept, &self.parts.wake)?;
+            }
+            Phase::Dropping if self.parts.store.has_let_go()? => {
                 self.donor = None;
                 self.moved(version, Step::HandedOver { bytes });
                 self.end_of_input()?;
             }
+            Phase::Dropping => {}
         }
         Ok(shipped)
     }
