@@ -12,6 +12,7 @@
 //! | [`garbage`] | what no restorable checkpoint needs any more |
 //! | [`erase`] | the end of a savepoint, or of all that a job has |
 //! | [`origin`] | what a job began with, noted with its terms |
+//! | [`past`] | rescales that it has been through |
 //!
 //! All of it is synchronous and takes time, identity and disk as arguments.
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub mod history;
 pub mod manifest;
 pub mod mapping;
 pub mod origin;
+pub mod past;
 pub mod paths;
 pub mod restore;
 pub mod store;

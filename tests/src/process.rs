@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use millstream_api::metric;
-use millstream_api::wire::{JobState, JobStatus, StageStatus};
+use millstream_api::wire::{JobState, JobStatus, RescaleStatus, StageStatus};
 use millstream_operator::client::Client;
 use millstream_runtime::workdir::{Outcome, Workdir, read};
 use rustix::process::{Pid, Signal, kill_process};
@@ -112,6 +112,11 @@ impl Job {
     /// Its stages; none while no coordinator answers.
     pub async fn stages(&self) -> Option<Vec<StageStatus>> {
         self.client.stages().await.ok()
+    }
+
+    /// Its rescales, newest first.
+    pub async fn rescales(&self) -> Result<Vec<RescaleStatus>> {
+        Ok(self.client.rescales().await?)
     }
 
     /// Waits until `look` finds something in the job's status. Fails at once if the job ends before.

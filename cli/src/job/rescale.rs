@@ -1,19 +1,26 @@
 //! `millstream job rescale`: the plan, then what happens, then what has.
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use millstream_api::id::{Generation, TaskId};
 use millstream_api::wire::{
     Batching, Expect, RescaleEstimate, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy,
 };
-use millstream_operator::client::Client;
+use millstream_operator::client::{Client, Error};
+use millstream_operator::clock::back_off;
 
 use super::show;
 use crate::args::RescaleArgs;
 use crate::fail::user;
 use crate::progress::{count, thousands};
 use crate::up::view::text::bytes;
+
+/// A coordinator that does not answer is asked again after this time,
+const AGAIN: Duration = Duration::from_millis(500);
+/// and so often: its process is started anew, takes the tasks over and goes on.
+const AWAY_MAX: u32 = 60;
 
 /// Does what is asked of the job at `generation`.
 pub async fn rescale(client: &Client, args: &RescaleArgs, generation: Generation, json: bool) -> Result<()> {
@@ -39,9 +46,7 @@ async fn follow(client: &Client, mut rescale: RescaleStatus, no_wait: bool, json
             show(json, std::slice::from_ref(&rescale), progress_text)?;
         }
         shown = rescale;
-        let found = client.rescales_beyond(shown.id, shown.batches_done).await?;
-        let found = found.into_iter().find(|found| found.id == shown.id);
-        rescale = found.context("the coordinator was restarted during the rescale; see `job status` and ask again")?;
+        rescale = beyond(client, &shown).await?;
     }
     show(json, std::slice::from_ref(&rescale), result_text)?;
     if rescale.state == RescaleState::Failed {
@@ -49,6 +54,23 @@ async fn follow(client: &Client, mut rescale: RescaleStatus, no_wait: bool, json
         bail!("the rescale failed: {reason}; the job goes on as `job stages` shows it, ask again when it is running");
     }
     Ok(())
+}
+
+/// How a rescale stands once it has come further. If its coordinator is lost, the next one knows.
+async fn beyond(client: &Client, shown: &RescaleStatus) -> Result<RescaleStatus> {
+    for _ in 0..AWAY_MAX {
+        match client.rescales_beyond(shown.id, shown.batches_done).await {
+            Ok(found) => {
+                if let Some(found) = found.into_iter().find(|found| found.id == shown.id) {
+                    return Ok(found);
+                }
+            }
+            Err(Error::Unreachable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        back_off(AGAIN).await;
+    }
+    bail!("nobody knows what has become of rescale {}; see `job status`, and ask again", shown.id)
 }
 
 fn request(args: &RescaleArgs, generation: Generation) -> Result<RescaleRequest> {

@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 
 use millstream_api::wire::{
-    Expect, JobState, JobStatus, RescaleRequest, RescaleState, RescaleStrategy, StageStatus, WorkerStatus,
+    Expect, JobState, JobStatus, RescaleRequest, RescaleState, RescaleStatus, RescaleStrategy, StageStatus,
+    WorkerStatus,
 };
 
 use super::crew::{registered, trailing, vacate};
@@ -90,17 +91,16 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory, now_ms: i64) 
         memory.epoch = Some(checkpoint.epoch);
         events.push(Event::Checkpoint(checkpoint.clone()));
     }
+    if memory.rescale_id.is_none() && job.term > 0 {
+        // What was before is no news.
+        let last = observed.rescales.iter().find(|rescale| rescale.state.is_final());
+        memory.restart_ms = last.and_then(cost_ms).or(memory.restart_ms);
+        memory.rescale_id = Some(last.map_or(0, |last| last.id));
+    }
     for rescale in observed.rescales.iter().rev() {
-        if rescale.state.is_final() && memory.rescale_id.is_none_or(|id| rescale.id > id) {
+        if rescale.state.is_final() && memory.rescale_id.is_some_and(|id| rescale.id > id) {
             memory.rescale_id = Some(rescale.id);
-            // What a rescale costs is the time for which rows had to wait.
-            let cost_ms = match rescale.strategy {
-                RescaleStrategy::Restart => rescale.duration_ms,
-                _ => rescale.duration_ms.map(|_| rescale.pause_ms_max.unwrap_or(0)),
-            };
-            if let Some(cost_ms) = cost_ms {
-                memory.restart_ms = Some(i64::try_from(cost_ms).unwrap_or(i64::MAX));
-            }
+            memory.restart_ms = cost_ms(rescale).or(memory.restart_ms);
             memory.rescaling = None;
             // The job takes rescales: what was taken for a refusal may have been an answer that was lost.
             memory.refused_at_ms = None;
@@ -115,6 +115,15 @@ fn news(observed: &Observed, job: &JobStatus, memory: &mut Memory, now_ms: i64) 
         events.extend(running.cloned().map(Event::Rescaling));
     }
     events
+}
+
+/// What a rescale costs is the time for which rows had to wait.
+fn cost_ms(rescale: &RescaleStatus) -> Option<i64> {
+    let cost_ms = match rescale.strategy {
+        RescaleStrategy::Restart => rescale.duration_ms,
+        _ => rescale.duration_ms.map(|_| rescale.pause_ms_max.unwrap_or(0)),
+    };
+    cost_ms.map(|cost_ms| i64::try_from(cost_ms).unwrap_or(i64::MAX))
 }
 
 /// Evaluates once per interval. In mode auto the decisions become the pending plan.

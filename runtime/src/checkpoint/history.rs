@@ -169,7 +169,7 @@ pub fn begin_term(
     let term = loop {
         let term = highest_term(store, prefix)? + 1;
         let claim = Claim { term, claimed_at_ms: now_ms, by: by.to_owned() };
-        if store.put_if_absent(&paths::claim(prefix, term), json(&claim)?)? {
+        if store.put_if_absent(&paths::claim(prefix, term), json("a term", &claim)?)? {
             break term;
         }
     };
@@ -179,7 +179,7 @@ pub fn begin_term(
         StartFrom::Nothing => Newest { manifest: None, skipped: Vec::new() },
     };
     let start = Start { term, starts_from: newest.manifest.as_ref().map(Manifest::id), begun };
-    create(store, &paths::start(prefix, term), json(&start)?)?;
+    create(store, &paths::start(prefix, term), json("a term", &start)?)?;
     let by = highest_term(store, prefix)?;
     if by > term {
         return Err(Error::Fenced { term, by });
@@ -220,7 +220,7 @@ pub fn latest_beside(
 /// lost their output to it. Older notes go.
 pub fn note_generation(store: &dyn CheckpointStore, prefix: &str, generation: Generation) -> Result<(), Error> {
     let older = generations(store, prefix)?;
-    create(store, &paths::generation(prefix, generation), json(&generation)?)?;
+    create(store, &paths::generation(prefix, generation), json("a generation", &generation)?)?;
     for old in older.into_iter().filter(|old| *old < generation) {
         store.delete(&paths::generation(prefix, old))?;
     }
@@ -237,8 +237,8 @@ fn generations(store: &dyn CheckpointStore, prefix: &str) -> Result<Vec<Generati
     Ok(listed.iter().filter_map(|object| paths::parse_generation(prefix, &object.path)).collect())
 }
 
-fn json(value: &impl Serialize) -> Result<bytes::Bytes, Error> {
-    let failed = |error: serde_json::Error| Error::Corrupt { path: "a term".to_owned(), reason: error.to_string() };
+pub(super) fn json(what: &str, value: &impl Serialize) -> Result<bytes::Bytes, Error> {
+    let failed = |error: serde_json::Error| Error::Corrupt { path: what.to_owned(), reason: error.to_string() };
     Ok(serde_json::to_vec(value).map_err(failed)?.into())
 }
 

@@ -4,6 +4,8 @@
 //! PREFIX/terms/TERM.json                            claim of a term (create-if-absent)
 //! PREFIX/terms/TERM-start.json                      the manifest that term starts from (create-if-absent)
 //! PREFIX/manifests/EPOCH-TERM.json                  a complete checkpoint (create-if-absent)
+//! PREFIX/generations/GENERATION                     note of the generation deployed last
+//! PREFIX/rescales/TERM.json                         rescales of this term and those before
 //! PREFIX/files/INCARNATION/EPOCH-TERM/NAME          files of cuts, by the store they are from and the epoch of upload
 //! ```
 //!
@@ -106,6 +108,21 @@ pub fn parse_generation(prefix: &str, path: &str) -> Option<Generation> {
     Generation::from_str_radix(name, 16).ok().filter(|generation| path == self::generation(prefix, *generation))
 }
 
+/// Folder with a list of the rescales so far.
+pub fn rescales(prefix: &str) -> String {
+    format!("{prefix}/rescales")
+}
+
+/// The list as a term has it.
+pub fn rescales_of(prefix: &str, term: Term) -> String {
+    format!("{}/{term:010}.json", rescales(prefix))
+}
+
+/// The term of a list.
+pub fn parse_rescales(prefix: &str, path: &str) -> Option<Term> {
+    path.strip_prefix(&rescales(prefix))?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()
+}
+
 /// Folder of all files.
 pub fn files(prefix: &str) -> String {
     format!("{prefix}/files")
@@ -139,6 +156,7 @@ mod tests {
         assert_eq!(parse_file("job", &path), Some(id));
         assert_eq!(parse_term("job", &claim("job", 7)), Some((7, false)));
         assert_eq!(parse_term("job", &start("job", 7)), Some((7, true)));
+        assert_eq!(parse_rescales("job", &rescales_of("job", 7)), Some(7));
     }
 
     #[test]

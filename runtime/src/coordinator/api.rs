@@ -217,7 +217,7 @@ struct RescalesQuery {
     batches: u32,
 }
 
-/// Rescales of this coordinator, newest first.
+/// The last rescales of the job, newest first.
 #[utoipa::path(get, path = "/api/v1/rescales", params(RescalesQuery),
     responses((status = 200, body = Vec<RescaleStatus>), (status = 400, body = ErrorBody)))]
 async fn rescales(

@@ -30,6 +30,7 @@ mod failure;
 mod intent;
 mod live;
 mod measure;
+mod past;
 mod release;
 mod request;
 mod savepoint;
@@ -63,6 +64,8 @@ pub struct Config {
     pub term: Term,
     /// The generation that was deployed last, under an earlier term.
     pub noted: Option<Generation>,
+    /// Rescales under earlier terms, newest first.
+    pub past: Vec<RescaleStatus>,
     /// Its process.
     pub pid: u32,
     /// How long what is missing is waited for; none: slots for ever, hosts as long as a process takes to find its coordinator.
@@ -185,6 +188,7 @@ impl Coordinator {
         };
         let parallelism = config.stages.iter().map(asked).collect();
         let (generation, noted) = (config.term << 20, config.noted);
+        let rescales = config.past.iter().take(HISTORY).cloned().collect();
         let next_task = from.as_ref().map_or(0, |(manifest, _)| manifest.next_task_id);
         let next_epoch = from.as_ref().map_or(1, |(manifest, _)| manifest.epoch + 1);
         let restored_epoch = from.as_ref().map(|(manifest, _)| manifest.epoch);
@@ -200,7 +204,7 @@ impl Coordinator {
             round: None,
             last: from,
             checkpoints: VecDeque::new(),
-            rescales: VecDeque::new(),
+            rescales,
             recoveries: 0,
             error: None,
             store_away: None,
@@ -241,6 +245,7 @@ impl Coordinator {
         }
         self.advance(now_ms, &mut out);
         self.dismiss(&mut out);
+        self.end_lost(now_ms);
         if before != (discriminant(&self.phase), self.generation) {
             self.phase_since_ms = Some(now_ms);
         }

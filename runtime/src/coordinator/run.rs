@@ -3,6 +3,7 @@
 mod admin;
 mod erase;
 mod open;
+mod past;
 mod savepoint;
 mod turns;
 
@@ -27,6 +28,7 @@ use crate::net::{Network, TcpNetwork};
 use crate::random::{Random, SystemRandom};
 use crate::redact::Redaction;
 use crate::workdir::{ApiFile, CoordinatorFile, JobFile, Workdir, read, write_private};
+use past::Past;
 use turns::Loop;
 
 /// Why a coordinator cannot serve.
@@ -204,6 +206,8 @@ pub async fn serve(setup: Setup, retire: impl Future<Output = ()>) -> Result<Opt
         worker: "coordinator".into(),
         incarnation: random.next_u64(),
     };
+    let (erasing, prefix) = (Arc::default(), opened.config.prefix.clone());
+    let past = Past::begin(Arc::clone(&opened.store), prefix, opened.config.term, Arc::clone(&erasing));
     let coordinator = Coordinator::new(opened.config, opened.start, opened.came_back);
     let (events, from_workers) = mpsc::channel(1024);
     let at = |address: &str, source| Error::Port { address: address.to_owned(), source };
@@ -227,8 +231,9 @@ pub async fn serve(setup: Setup, retire: impl Future<Output = ()>) -> Result<Opt
         watchers: Vec::new(),
         next: 0,
         trouble: Arc::default(),
-        erasing: Arc::default(),
+        erasing,
         redaction: setup.redaction,
+        past,
     }
     .run(from_workers, from_api, retire)
     .await

@@ -141,6 +141,11 @@ impl Coordinator {
         self.checkpoints.iter().cloned().collect()
     }
 
+    /// The one asked for last.
+    pub fn newest_rescale(&self) -> Option<&RescaleStatus> {
+        self.rescales.front()
+    }
+
     /// Newest first.
     pub fn rescale_status(&self) -> Vec<RescaleStatus> {
         self.rescales.iter().cloned().collect()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use millstream_api::error::chain;
 use millstream_api::id::{Epoch, Term};
 use millstream_api::wire::{Batching, JobState, RescaleRequest, RescaleStrategy};
+use millstream_runtime::checkpoint;
 use millstream_runtime::checkpoint::garbage;
 use millstream_runtime::checkpoint::history::{self, StartFrom};
 use millstream_runtime::checkpoint::manifest::Manifest;
@@ -18,6 +19,7 @@ use super::{Faults, Plant, owners};
 
 mod down;
 mod end;
+mod past;
 mod seen;
 
 const PREFIX: &str = "simulated";
@@ -52,6 +54,7 @@ pub struct Seats {
     /// Positions of the splits in earlier manifests, by epoch.
     positions: BTreeMap<Epoch, Vec<StageDeployment>>,
     pub accepted_rescales: u32,
+    newest_rescale: past::Newest,
     pub ended: Option<JobState>,
     pub error: String,
 }
@@ -193,12 +196,14 @@ impl World {
             started_at_ms: from.as_ref().map_or(now_ms, |(manifest, _)| manifest.started_at_ms),
             term: claimed.term,
             noted: None,
+            past: self.quietly(|store| checkpoint::past::noted(store, PREFIX)).unwrap_or_default(),
             pid: 0,
             patience: None,
         };
         let noted = self.quietly(|store| history::newest_generation(store, PREFIX));
         let config = Config { noted: noted.unwrap_or_default(), ..config };
         let came_back = from.is_some();
+        self.seats.newest_rescale.ask_again();
         self.seats.chair = Some(Chair {
             coordinator: Coordinator::new(config, from, came_back),
             term: claimed.term,
@@ -265,7 +270,7 @@ impl World {
         for action in actions {
             self.act(action)?;
         }
-        Ok(())
+        self.note_rescales()
     }
 
     fn act(&mut self, action: Action) -> Result<(), String> {

@@ -108,6 +108,9 @@ impl Coordinator {
         }
         let state = if then == Then::Deploy { RescaleState::Failed } else { RescaleState::Cancelled };
         self.end_live(state);
+        if then != Then::Deploy {
+            self.fail_rescale("the job ended before its tasks ran anew");
+        }
         self.intent.take_if(|intent| matches!(intent, Intent::Leave));
         self.send_all(|generation| Command::Cancel { generation }, out);
         let hosts = place::hosts(&self.deployment);

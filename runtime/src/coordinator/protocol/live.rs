@@ -276,8 +276,9 @@ impl Coordinator {
 
     /// Nothing is left to do.
     fn finish_live(&mut self, now_ms: i64, out: &mut Vec<Action>) {
-        let Some(live) = self.live.take() else { return };
+        let Some(mut live) = self.live.take() else { return };
         self.order(&Order::Settled, out);
+        live.less.take_if(|_| self.has_reached());
         self.parallelism = self.deployment.iter().map(|stage| stage.tasks.len() as u32).collect();
         self.totals.rescales += 1;
         if let Some(status) = self.rescales.front_mut() {

@@ -65,6 +65,7 @@ fn config() -> Config {
         started_from: None,
         term: TERM,
         noted: None,
+        past: Vec::new(),
         pid: 1,
         patience: None,
     }

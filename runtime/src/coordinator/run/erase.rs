@@ -33,6 +33,9 @@ impl Loop {
             Ok(work) => work,
             Err((status, error)) => return drop(reply.send(Err((status, ErrorBody { error })))),
         };
+        if matches!(work, Work::Job(_)) {
+            self.past.close();
+        }
         let Ok(alone) = Arc::clone(&self.erasing).try_lock_owned() else {
             let error = "something is being erased; ask again".to_owned();
             return drop(reply.send(Err((503, ErrorBody { error }))));

@@ -11,8 +11,8 @@ use crate::checkpoint;
 use crate::checkpoint::history::{self, StartFrom};
 use crate::checkpoint::manifest::{Expected, Manifest};
 use crate::checkpoint::origin::{self, Beginning, Begun};
-use crate::checkpoint::paths;
 use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::{past, paths};
 use crate::clock::{Clock, back_off};
 use crate::coordinator::api::Call;
 use crate::coordinator::protocol::{Config, Reply};
@@ -142,7 +142,11 @@ async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
         (None, None) => None,
     };
     let (listed, prefix) = (Arc::clone(&store), setup.prefix.clone());
-    let noted = blocking(move || history::newest_generation(listed.as_ref(), &prefix)).await??;
+    let known = move || {
+        let noted = history::newest_generation(listed.as_ref(), &prefix)?;
+        Ok::<_, checkpoint::Error>((noted, past::noted(listed.as_ref(), &prefix)?))
+    };
+    let (noted, past) = blocking(known).await??;
     let from = start.as_ref().map(|(manifest, _)| manifest);
     let started_at_ms = setup.started_at_ms.or(first).unwrap_or(now_ms);
     let config = Config {
@@ -158,6 +162,7 @@ async fn open(setup: &Setup, clock: &dyn Clock) -> Result<Opened, Error> {
         prefix: setup.prefix.clone(),
         term: claimed.term,
         noted,
+        past,
         pid: std::process::id(),
         patience: setup.patience,
     };

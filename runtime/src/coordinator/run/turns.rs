@@ -8,6 +8,7 @@ use millstream_api::id::Generation;
 use millstream_api::wire::{Blocked, ErrorBody, JobState, JobStatus, RescaleStatus};
 use tokio::sync::{mpsc, oneshot};
 
+use super::past::Past;
 use super::{Error, Home, blocking};
 use crate::checkpoint::history;
 use crate::checkpoint::manifest::Manifest;
@@ -50,9 +51,10 @@ pub struct Loop {
     pub watchers: Vec<Watcher>,
     pub next: RequestId,
     pub trouble: Trouble,
-    /// Held by whoever removes something from the store.
+    /// Held by whoever removes something from the store, or notes rescales.
     pub erasing: Arc<tokio::sync::Mutex<()>>,
     pub redaction: Redaction,
+    pub past: Past,
 }
 
 /// Somebody who waits for a rescale to come further, and until when.
@@ -125,11 +127,12 @@ impl Loop {
             };
             let actions = self.coordinator.on(self.clock.now_ms(), event);
             let ended = self.act(actions, &stored, &mut from_api).await?;
-            self.answer_watchers();
+            self.show_rescales();
             match (ended, &self.home) {
                 (Some(state), Home::Workdir(workdir)) => {
                     let workdir = workdir.clone();
                     self.conclude(state, &workdir, &mut from_api).await?;
+                    self.past.finish().await;
                     return Ok(Some(state));
                 }
                 // The platform would start it again; and its end is to be seen.
@@ -141,6 +144,7 @@ impl Loop {
             }
             if retires && !self.coordinator.is_moving() {
                 self.leave(&mut from_workers).await;
+                self.past.finish().await;
                 return Ok(None);
             }
         }
@@ -323,6 +327,14 @@ impl Loop {
             rescale.reason = rescale.reason.take().map(|reason| self.redaction.apply(&reason));
         }
         rescales
+    }
+
+    /// To those who wait, and to the next coordinator.
+    fn show_rescales(&mut self) {
+        if self.past.is_news(self.coordinator.newest_rescale()) {
+            self.past.note(self.rescale_status());
+        }
+        self.answer_watchers();
     }
 
     fn answer_watchers(&mut self) {

@@ -47,20 +47,24 @@ impl Coordinator {
         let closed = newest.closed();
         let stages = self.config.stages.iter().zip(&self.deployment);
         let target = stages.map(|(shape, current)| reached(shape, current, &closed)).collect();
-        let count = |stage: &crate::message::StageDeployment| (stage.name.clone(), stage.tasks.len() as u32);
-        self.rescales.push_front(RescaleStatus {
-            id: self.rescales.front().map_or(1, |last| last.id + 1),
-            from: self.deployment.iter().map(count).collect(),
-            to: self.deployment.iter().map(count).collect(),
-            requested_at_ms: now_ms,
-            ..RescaleStatus::default()
-        });
-        self.rescales.truncate(HISTORY);
+        if !self.was_under_way() {
+            let count = |stage: &crate::message::StageDeployment| (stage.name.clone(), stage.tasks.len() as u32);
+            self.rescales.push_front(RescaleStatus {
+                id: self.rescales.front().map_or(1, |last| last.id + 1),
+                from: self.deployment.iter().map(count).collect(),
+                to: self.deployment.iter().map(count).collect(),
+                requested_at_ms: now_ms,
+                ..RescaleStatus::default()
+            });
+            self.rescales.truncate(HISTORY);
+        }
         let (strategy, batching) = (RescaleStrategy::Incremental, Batching::Auto);
         self.begin_live(now_ms, Plan { target, strategy, batching, load: BTreeMap::new() });
         self.want_less(REASON);
+        let history = self.newest_rescale().into_iter().flat_map(|last| &last.history);
+        let pauses_ms = history.flat_map(|batch| &batch.moves).map(|give| give.pause_ms).collect();
         if let Some(live) = &mut self.live {
-            live.closed = closed;
+            (live.closed, live.pauses_ms) = (closed, pauses_ms);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A coordinator that comes back while units are on the move: what it does with what its workers have heard.
 use millstream_api::owner::OwnerTable;
-use millstream_api::wire::RescaleState;
+use millstream_api::wire::{RescaleState, RescaleStatus};
 
 use super::adopted::{back, described, returned};
 use super::*;
@@ -145,4 +145,25 @@ fn tasks_that_join_are_linked_and_then_leave_since_they_own_nothing() {
     assert_eq!(scene.desk.say("w1", Report::Extended { generation }), ["w0 link", "w1 link"]);
     let closed = scene.desk.all(|generation| Report::Linked { generation });
     assert_eq!(closed, [format!("w0 close [{joins}]"), format!("w1 close [{joins}]")]);
+}
+
+#[test]
+fn a_rescale_keeps_its_number_and_those_before_it_are_remembered() {
+    let rescale = |id, state| RescaleStatus { id, state, batches_done: 3, ..RescaleStatus::default() };
+    let tasks = |window| BTreeMap::from([("source-1".to_owned(), 2), ("window-1".to_owned(), window)]);
+    for (heard, to, expected) in
+        [(2, 1, RescaleState::Cancelled), (0, 1, RescaleState::Failed), (0, 2, RescaleState::Done)]
+    {
+        let mut scene = scene();
+        let last = RescaleStatus { from: tasks(3), to: tasks(to), ..rescale(7, RescaleState::Running) };
+        scene.desk.coordinator.rescales = [last, rescale(6, RescaleState::Done)].into();
+        scene.meet(&scene.heard(heard, &[]), &scene.heard(0, &[]));
+        scene.desk.after(1);
+        let known = scene.desk.coordinator.rescale_status();
+        assert_eq!(known.iter().map(|known| known.id).collect::<Vec<_>>(), [7, 6]);
+        assert_eq!((known[0].state, known[0].batches_done), (expected, 3));
+        let says_why = known[0].reason.as_ref().is_some_and(|reason| reason.contains("was lost"));
+        assert_eq!(says_why, expected != RescaleState::Done, "{:?}", known[0].reason);
+        assert_eq!(known[1], rescale(6, RescaleState::Done));
+    }
 }
