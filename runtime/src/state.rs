@@ -158,8 +158,10 @@ pub trait Store: Send {
 
     /// Removes groups, given in ascending order, while everything else goes on, and whatever is not of those that are `kept`, ascending.
     /// `wake` is told when that is done. Until then none but those that are kept may be written.
-    fn let_go(&mut self, groups: &[KeyGroup], _kept: &[KeyGroup], _wake: &Arc<dyn Wake>) -> Result<(), Error> {
-        self.drop_groups(groups)
+    fn let_go(&mut self, groups: &[KeyGroup], _kept: &[KeyGroup], wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        self.drop_groups(groups)?;
+        wake.wake();
+        Ok(())
     }
 
     /// Whether what was let go is gone.

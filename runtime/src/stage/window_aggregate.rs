@@ -46,9 +46,9 @@ struct Slice {
     rounds: f64,
 }
 
-/// A slice that has lived through fewer rounds is not written ahead: where event time runs faster than the clock, as in a replay, it
-/// will have fired and be gone before the next barrier.
-const ROUNDS_MIN: f64 = 4.0;
+/// A slice that has lived through fewer rounds, about a second, is not written ahead: where event time runs faster than the clock, as in
+/// a replay, it will have fired and be gone before the next barrier.
+const ROUNDS_MIN: f64 = 10.0;
 
 impl Slice {
     fn new(table: Table) -> Self {

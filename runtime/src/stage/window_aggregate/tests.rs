@@ -333,7 +333,7 @@ fn slices_are_written_ahead_once_they_have_lived_for_some_rounds() {
     let mut stage = Stage::new(plan(10, 10, false, 1 << 20), 1);
     let rows: Vec<Row> = (0..6).map(|key| Row { key: Some(key), time: 5, value: Some(1), keep: None }).collect();
     stage.push(0, &batch(&rows), None, &rows.iter().map(|row| group(row.key)).collect::<Vec<_>>());
-    (0..3).for_each(|_| stage.tasks[0].write_ahead(1.0));
+    (0..9).for_each(|_| stage.tasks[0].write_ahead(1.0));
     assert_eq!(stage.tasks[0].writes(), 0, "too young");
     (0..3).for_each(|_| stage.tasks[0].write_ahead(1.0));
     assert_eq!(stage.tasks[0].writes(), 6);

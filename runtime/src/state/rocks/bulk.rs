@@ -1,7 +1,7 @@
 //! Tables that are written beside the database and then become part of it, as files.
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
 
@@ -16,29 +16,29 @@ pub(super) const TABLE_FROM_BYTES: usize = 1 << 20;
 pub(super) struct Imports {
     /// Number of the next file.
     next: Arc<AtomicU64>,
-    are_under_way: Arc<AtomicBool>,
+    under_way: Arc<AtomicUsize>,
 }
 
 impl Imports {
     /// Whether files become part of the database at this moment: whoever writes waits.
     pub(super) fn are_under_way(&self) -> bool {
-        self.are_under_way.load(Ordering::Acquire)
+        self.under_way.load(Ordering::Acquire) > 0
     }
 
     /// Makes complete tables part of the database; their ranges do not overlap. A pending cut would have them too, and what is in memory.
     pub(super) fn ingest(&self, db: &DB, _settled: &Settled<'_>, files: Vec<PathBuf>) -> Result<(), Error> {
         let mut how = IngestExternalFileOptions::default();
         how.set_move_files(true);
-        self.are_under_way.store(true, Ordering::Release);
+        self.under_way.fetch_add(1, Ordering::AcqRel);
         let ingested = db.ingest_external_file_opts(&how, files).map_err(backend("take in an import"));
-        self.are_under_way.store(false, Ordering::Release);
+        self.under_way.fetch_sub(1, Ordering::AcqRel);
         ingested
     }
 
     /// As if some were.
     #[cfg(test)]
     pub(super) fn always_under_way() -> Self {
-        Self { are_under_way: Arc::new(AtomicBool::new(true)), ..Self::default() }
+        Self { under_way: Arc::new(AtomicUsize::new(1)), ..Self::default() }
     }
 }
 

@@ -4,6 +4,9 @@
 //! **No memtable but the cut's becomes a file before the cut is linked.** Whoever would bring that about, or would add or remove files,
 //! settles the cut first: it links the files itself, or waits until they are. The task does so when it has written as much as fills
 //! half a memtable; most cuts are linked long before, by the thread that uploads them.
+//!
+//! **A database with so many recent files that it slows writes down waits before it begins one more**, until some are merged. Then the
+//! thread that links the cut begins its file, too, and nothing is written meanwhile: the task keeps its writes to itself (`deferred`).
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -34,6 +37,9 @@ pub(super) struct Cuts {
     db: Arc<DB>,
     pending: Mutex<Option<Pending>>,
     is_pending: AtomicBool,
+    holds_writes: AtomicBool,
+    /// With so many recent files it would wait.
+    files_max: u64,
 }
 
 /// A cut that is not linked yet.
@@ -48,15 +54,21 @@ struct Pending {
 pub(super) struct Settled<'a>(MutexGuard<'a, Option<Pending>>);
 
 impl Cuts {
-    pub(super) fn new(db: Arc<DB>) -> Arc<Self> {
-        Arc::new(Self { db, pending: Mutex::default(), is_pending: AtomicBool::new(false) })
+    /// `files_max`: with so many recent files the database slows writes down.
+    pub(super) fn new(db: Arc<DB>, files_max: u64) -> Arc<Self> {
+        let no = || AtomicBool::new(false);
+        Arc::new(Self { db, pending: Mutex::default(), is_pending: no(), holds_writes: no(), files_max })
     }
 
     /// Makes what has been written so far the content of a cut. The answer gives its files once they are in `folder`.
     pub(super) fn begin(self: &Arc<Self>, folder: &Path) -> Result<super::Files, Error> {
         let mut settled = self.settle();
         let failures = number(&self.db, properties::BACKGROUND_ERRORS)?;
-        begin_file(&self.db)?;
+        if self.can_begin_file()? {
+            begin_file(&self.db)?;
+        } else {
+            self.holds_writes.store(true, Ordering::Release);
+        }
         let (outcome, files) = sync_channel(1);
         *settled.0 = Some(Pending { folder: folder.to_path_buf(), failures, outcome });
         self.is_pending.store(true, Ordering::Release);
@@ -68,6 +80,27 @@ impl Cuts {
         }))
     }
 
+    /// Whether a file can be begun without a wait.
+    pub(super) fn can_begin_file(&self) -> Result<bool, Error> {
+        // One that is on its way, and this one.
+        Ok(number(&self.db, &properties::num_files_at_level(0))? + 2 < self.files_max)
+    }
+
+    /// Whether nothing may be written yet: the content of a cut is still in the memtable that is written to.
+    pub(super) fn hold_writes(&self) -> bool {
+        self.holds_writes.load(Ordering::Acquire)
+    }
+
+    /// Begins the file of a pending cut, if that has not been done.
+    fn begin_late(&self) -> Result<(), Error> {
+        if !self.hold_writes() {
+            return Ok(());
+        }
+        let begun = begin_file(&self.db);
+        self.holds_writes.store(false, Ordering::Release);
+        begun
+    }
+
     /// Whether a cut waits for its files.
     pub(super) fn is_pending(&self) -> bool {
         self.is_pending.load(Ordering::Acquire)
@@ -77,7 +110,7 @@ impl Cuts {
     pub(super) fn settle(&self) -> Settled<'_> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cut) = pending.take() {
-            let linked = link(&self.db, &cut);
+            let linked = self.begin_late().and_then(|()| link(&self.db, &cut));
             self.is_pending.store(false, Ordering::Release);
             // Nobody wants it any more if nobody listens.
             let _ = cut.outcome.send(linked);
@@ -86,7 +119,7 @@ impl Cuts {
     }
 }
 
-/// Has the memtable written to a file, and does not wait for it. Later writes go to another memtable.
+/// Has the memtable written to a file, and does not wait for that. Later writes go to another memtable.
 pub(super) fn begin_file(db: &DB) -> Result<(), Error> {
     let mut options = FlushOptions::default();
     options.set_wait(false);

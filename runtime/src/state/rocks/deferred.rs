@@ -1,5 +1,5 @@
-//! Writes that wait while imported files become part of the database: until the disk has its manifest, it lets nobody write. Whoever
-//! reads sees them.
+//! Writes that wait: while imported files become part of the database, which lets nobody write until the disk has its manifest, and
+//! while it waits before it begins the file of a cut. Whoever reads sees them.
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -20,20 +20,32 @@ impl Deferred {
         self.changes.is_empty()
     }
 
-    /// Bytes given, those of keys that were written again included.
+    /// Bytes of all that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     pub(super) fn add(&mut self, changes: Changes) {
-        self.bytes += changes.iter().map(|(key, value)| entry_bytes(key, value.as_deref())).sum::<usize>();
-        self.changes.extend(changes);
+        for (key, value) in changes {
+            self.bytes += entry_bytes(&key, value.as_deref());
+            let key_bytes = key.len();
+            if let Some(before) = self.changes.insert(key, value) {
+                self.bytes -= entry_bytes(&[], before.as_deref()) + key_bytes;
+            }
+        }
     }
 
-    /// All of it, to be written.
-    pub(super) fn take(&mut self) -> Changes {
-        self.bytes = 0;
-        std::mem::take(&mut self.changes).into_iter().collect()
+    /// Some that can be written now: as few as have this many bytes together, or all.
+    pub(super) fn take(&mut self, bytes: usize) -> Changes {
+        let (mut taken, mut taken_bytes) = (Changes::new(), 0);
+        while taken_bytes < bytes
+            && let Some((key, value)) = self.changes.pop_first()
+        {
+            taken_bytes += entry_bytes(&key, value.as_deref());
+            taken.push((key, value));
+        }
+        self.bytes -= taken_bytes;
+        taken
     }
 
     /// What became of a key, if it waits: its value, or nothing.
@@ -127,8 +139,11 @@ mod tests {
         let mut deferred = Deferred::default();
         deferred.add(vec![(key(1), Some(vec![1; 50])), (key(2), None), (key(1), Some(vec![2; 70]))]);
         assert_eq!((deferred.get(&key(1)), deferred.get(&key(2))), (Some(&Some(vec![2; 70])), Some(&None)));
-        assert_eq!((deferred.get(&key(3)), deferred.bytes()), (None, 61 + 11 + 81));
-        assert_eq!(deferred.take(), [(key(1), Some(vec![2; 70])), (key(2), None)]);
+        assert_eq!((deferred.get(&key(3)), deferred.bytes()), (None, 11 + 81));
+        assert_eq!(deferred.take(1), [(key(1), Some(vec![2; 70]))]);
+        assert_eq!((deferred.get(&key(1)), deferred.bytes()), (None, 11));
+        deferred.add(vec![(key(3), Some(vec![]))]);
+        assert_eq!(deferred.take(usize::MAX), [(key(2), None), (key(3), Some(vec![]))]);
         assert_eq!((deferred.is_empty(), deferred.bytes()), (true, 0));
     }
 }

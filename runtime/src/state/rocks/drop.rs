@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use millstream_api::id::KeyGroup;
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rocksdb::{DB, WriteBatch};
 
 use super::cut::{Cuts, Settled};
-use super::{Error, KeyRange, RocksStore, backend, group_of, group_range};
+use super::{Error, KeyRange, RocksStore, backend, group_of, group_range, options};
 use crate::exchange::Wake;
 
 /// Groups on their way out.
 pub(super) struct Drops {
+    ranges: Arc<[KeyRange]>,
     done: Arc<AtomicBool>,
     thread: JoinHandle<Result<(), Error>>,
 }
@@ -28,15 +29,15 @@ impl Drops {
     ) -> Result<Self, Error> {
         let done = Arc::new(AtomicBool::new(false));
         let is_done = Arc::clone(&done);
+        let ranges: Arc<[KeyRange]> = ranges.into();
+        let all = Arc::clone(&ranges);
         let thread = std::thread::Builder::new().name("state-drop".to_owned()).spawn(move || {
             let settled = cuts.settle();
-            let dropped = ranges.iter().try_for_each(|range| {
+            let dropped = all.iter().try_for_each(|range| {
                 if files {
                     drop_files(&db, &settled, range)?;
                 }
-                let mut unlogged = WriteOptions::new();
-                unlogged.disable_wal(true);
-                db.write_opt(tombstone(range), &unlogged).map_err(backend("drop key groups"))
+                db.write_opt(tombstone(range), &options::unlogged()).map_err(backend("drop key groups"))
             });
             drop(settled);
             is_done.store(true, Ordering::Release);
@@ -45,11 +46,16 @@ impl Drops {
         });
         let failed =
             |error: std::io::Error| Error::Backend { attempt: "begin to drop key groups", reason: error.to_string() };
-        Ok(Self { done, thread: thread.map_err(failed)? })
+        Ok(Self { ranges, done, thread: thread.map_err(failed)? })
     }
 
     pub(super) fn are_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
+    }
+
+    fn concern(&self, group: KeyGroup) -> bool {
+        let start = group.to_be_bytes();
+        self.ranges.iter().any(|(from, to)| from.as_slice() <= start.as_slice() && start.as_slice() < to.as_slice())
     }
 
     /// Waits for them.
@@ -109,7 +115,8 @@ impl RocksStore {
         wake: Arc<dyn Wake>,
     ) -> Result<(), Error> {
         self.forget(groups)?;
-        let ranges = runs(groups).map(|run| up_to_kept(run, kept)).collect::<Result<Vec<_>, _>>()?;
+        let mut ranges = runs(groups).map(|run| up_to_kept(run, kept)).collect::<Result<Vec<_>, _>>()?;
+        ranges.dedup(); // Runs with nothing between them that is kept.
         let place = (Arc::clone(&self.db), Arc::clone(&self.cuts));
         self.drops = Some(Drops::begin(place, ranges, self.no_snapshot_lives(), wake)?);
         Ok(())
@@ -118,6 +125,11 @@ impl RocksStore {
     /// Waits for groups on their way out.
     pub(super) fn finish_drop(&mut self) -> Result<(), Error> {
         self.drops.take().map_or(Ok(()), Drops::finish)
+    }
+
+    /// The same if they are in the way of this one.
+    pub(super) fn finish_drop_of(&mut self, group: KeyGroup) -> Result<(), Error> {
+        self.drops.take_if(|drops| drops.concern(group)).map_or(Ok(()), Drops::finish)
     }
 
     fn forget(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {

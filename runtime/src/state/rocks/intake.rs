@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use millstream_api::id::KeyGroup;
-use rocksdb::{DB, Options, WriteBatch, WriteOptions};
+use rocksdb::{DB, Options, WriteBatch};
 
 use super::bulk::{Imports, TABLE_FROM_BYTES, Table};
 use super::cut::Cuts;
@@ -257,11 +257,9 @@ impl<'a> Tables<'a> {
             }
         }
         state.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        let mut unlogged = WriteOptions::new();
-        unlogged.disable_wal(true);
         // The task counts what it writes itself while a cut is pending.
         let _settled = self.cuts.settle();
-        self.db.write_opt(batch, &unlogged).map_err(backend("write an import"))
+        self.db.write_opt(batch, &options::unlogged()).map_err(backend("write an import"))
     }
 
     fn remove_files(&mut self) {

@@ -10,7 +10,7 @@ use crate::worker::{Failed, TaskCut, TaskEvent};
 
 /// Everything that is held has its turn to be written ahead once in this time. What is dirty at two turns is written, so that a barrier
 /// finds what has changed within twice this time; an entry costs at most one write in as long, however often it changes.
-const ROUND_US: u64 = 250_000;
+const ROUND_US: u64 = 100_000;
 /// Each time a part of it: long enough to be worth a batch, short enough to be no pause.
 const PART_US: u64 = 20_000;
 
