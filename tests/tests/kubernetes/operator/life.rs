@@ -152,8 +152,8 @@ async fn what_changes_while_no_watch_hears_of_it_is_found() -> Result<()> {
     operator.wire().end_gap();
     let known = async || Ok(operator.get("/metrics").await?.contains("millstream_operator_jobs 0").then_some(()));
     until("no job", LIMIT, known).await?;
-    // One that was about to begin when the gap did begins later.
-    until("all watches", LIMIT, async || Ok(operator.wire().missed().is_empty().then_some(()))).await?;
+    // One that was about to begin when the gap did begins later: after two gaps, up to 30 s (kube's default).
+    until("all watches", 2 * LIMIT, async || Ok(operator.wire().missed().is_empty().then_some(()))).await?;
     operator.stop().await
 }
 
