@@ -157,17 +157,11 @@ pub trait Store: Send {
     fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error>;
 
     /// Removes groups, given in ascending order, while everything else goes on, and whatever is not of those that are `kept`, ascending.
-    /// `wake` is told when that is done. Until then none but those that are kept may be written.
-    fn let_go(&mut self, groups: &[KeyGroup], _kept: &[KeyGroup], wake: &Arc<dyn Wake>) -> Result<(), Error> {
-        self.drop_groups(groups)?;
-        wake.wake();
-        Ok(())
-    }
+    /// `wake` is told when that is done. Until then none but those that are kept may be written; one that comes again is waited for.
+    fn let_go(&mut self, groups: &[KeyGroup], kept: &[KeyGroup], wake: &Arc<dyn Wake>) -> Result<(), Error>;
 
     /// Whether what was let go is gone.
-    fn has_let_go(&mut self) -> Result<bool, Error> {
-        Ok(true)
-    }
+    fn has_let_go(&mut self) -> Result<bool, Error>;
 
     /// Bytes a group holds, keys and values, an estimate.
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error>;

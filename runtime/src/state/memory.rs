@@ -218,6 +218,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn let_go(&mut self, groups: &[KeyGroup], kept: &[KeyGroup], wake: &Arc<dyn Wake>) -> Result<(), Error> {
+        self.drop_groups(groups)?;
+        self.groups.retain(|group, _| kept.binary_search(group).is_ok());
+        wake.wake();
+        Ok(())
+    }
+
+    fn has_let_go(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
     fn group_bytes(&mut self, group: KeyGroup) -> Result<u64, Error> {
         Ok(self.groups.get(&group).map_or(0, |group| group.bytes))
     }

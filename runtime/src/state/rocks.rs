@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millstream_api::id::KeyGroup;
-use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, properties};
+use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, properties};
 
 use super::parts::Urgency;
 use super::tracking::Tracker;
@@ -94,6 +94,7 @@ struct RocksStore {
     memtables: Memtables,
     /// Bytes written to the memtable since it was begun for a cut, or to give memory back.
     written_bytes: usize,
+    unlogged: WriteOptions,
     tracker: Tracker,
     operations: Operations,
     unflushed: Unflushed,
@@ -113,6 +114,7 @@ impl RocksStore {
             db,
             memtables,
             written_bytes: 0,
+            unlogged: options::unlogged(),
             tracker: Tracker::default(),
             operations: Operations::default(),
             unflushed: Unflushed::default(),

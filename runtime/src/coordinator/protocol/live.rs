@@ -306,7 +306,7 @@ impl Coordinator {
     }
 
     /// Whether the stage's units are key groups.
-    fn is_keyed(&self, stage: usize) -> bool {
+    pub(super) fn is_keyed(&self, stage: usize) -> bool {
         self.config.stages[stage].inputs.iter().any(|(_, _, partition)| *partition == HASH)
     }
 

@@ -1,4 +1,5 @@
 //! Rescales under earlier terms.
+use millstream_api::id::TaskId;
 use millstream_api::wire::{RescaleState, RescaleStrategy};
 
 use super::{Coordinator, Intent, Phase};
@@ -35,12 +36,25 @@ impl Coordinator {
         }
     }
 
-    /// Whether the stages have as many tasks as the newest rescale was to give them, and some had not.
+    /// Whether the newest rescale is where it was to be: stages have as many tasks, some of which had not, and all of them their share.
+    /// Tasks join before they own anything; and whether a table is the one that was asked for is not known.
     pub(super) fn has_reached(&self) -> bool {
-        let tasks = |stage: &StageDeployment| stage.tasks.len() as u32;
         self.newest_rescale().is_some_and(|last| {
-            let reached = |stage: &StageDeployment| last.to.get(&stage.name) == Some(&tasks(stage));
-            last.from != last.to && self.deployment.iter().all(reached)
+            let reached = |(index, stage): (usize, &StageDeployment)| {
+                last.to.get(&stage.name) == Some(&(stage.tasks.len() as u32)) && is_even(stage, self.is_keyed(index))
+            };
+            last.from != last.to && self.deployment.iter().enumerate().all(reached)
         })
     }
+}
+
+/// Whether no task of a stage has two units more than another.
+fn is_even(stage: &StageDeployment, is_keyed: bool) -> bool {
+    let units = |task: TaskId| match is_keyed {
+        true => stage.table.owners.iter().filter(|owner| **owner == task).count(),
+        false => stage.splits.iter().filter(|(reader, _)| *reader == task).count(),
+    };
+    let units: Vec<usize> = stage.tasks.iter().map(|placed| units(placed.task)).collect();
+    let (least, most) = (units.iter().min(), units.iter().max());
+    least.zip(most).is_none_or(|(least, most)| most - least <= 1)
 }

@@ -1,7 +1,7 @@
 //! Writes: at once, or as soon as they wait for nothing.
 use rocksdb::WriteBatch;
 
-use super::{Changes, Error, RocksStore, backend, cut, entry_bytes, group_of, options};
+use super::{Changes, Error, RocksStore, backend, cut, entry_bytes, group_of};
 
 /// What waited is written bit by bit, with what comes: all of it at once would take as long as a row is to take.
 const CATCH_UP_BYTES: usize = 256 << 10;
@@ -68,6 +68,6 @@ impl RocksStore {
                 self.written_bytes = 0;
             }
         }
-        self.db.write_opt(batch, &options::unlogged()).map_err(backend(attempt))
+        self.db.write_opt(batch, &self.unlogged).map_err(backend(attempt))
     }
 }

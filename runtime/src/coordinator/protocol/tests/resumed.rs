@@ -151,10 +151,18 @@ fn tasks_that_join_are_linked_and_then_leave_since_they_own_nothing() {
 fn a_rescale_keeps_its_number_and_those_before_it_are_remembered() {
     let rescale = |id, state| RescaleStatus { id, state, batches_done: 3, ..RescaleStatus::default() };
     let tasks = |window| BTreeMap::from([("source-1".to_owned(), 2), ("window-1".to_owned(), window)]);
-    for (heard, to, expected) in
-        [(2, 1, RescaleState::Cancelled), (0, 1, RescaleState::Failed), (0, 2, RescaleState::Done)]
-    {
+    for (heard, to, moved, expected) in [
+        (2, 1, true, RescaleState::Cancelled),
+        (0, 1, true, RescaleState::Failed),
+        (0, 2, true, RescaleState::Done),
+        // Tasks have joined, and own next to nothing.
+        (0, 2, false, RescaleState::Failed),
+    ] {
         let mut scene = scene();
+        if !moved {
+            let owners = &mut scene.tasks.deploy.stages[1].table.owners;
+            owners.iter_mut().skip(1).for_each(|owner| *owner = scene.stays);
+        }
         let last = RescaleStatus { from: tasks(3), to: tasks(to), ..rescale(7, RescaleState::Running) };
         scene.desk.coordinator.rescales = [last, rescale(6, RescaleState::Done)].into();
         scene.meet(&scene.heard(heard, &[]), &scene.heard(0, &[]));
