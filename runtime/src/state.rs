@@ -90,11 +90,6 @@ fn check_group(group: KeyGroup, key: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Refuses entries that do not belong to the group they are imported into.
-fn check_import(group: KeyGroup, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
-    entries.iter().try_for_each(|(key, _)| check_group(group, key))
-}
-
 /// Keyed state of one task. Two implementations (memory, RocksDB) pass one conformance suite.
 ///
 /// Reads see every write made before, at once. Nothing is durable before a cut's files have been uploaded.
@@ -134,9 +129,6 @@ pub trait Store: Send {
     /// Ends recording and gives the keys, ascending: applying their present values to a copy of a snapshot taken right after `track`
     /// gives the present content of the group.
     fn take_changed_keys(&mut self, group: KeyGroup) -> Result<Vec<Vec<u8>>, Error>;
-
-    /// Loads entries of one group, which is empty before the first of possibly several calls. Keys ascend over all calls.
-    fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error>;
 
     /// Takes in a part of a key group that comes from elsewhere, while everything else goes on: `wake` is told when there is less to
     /// be taken in than before. Of each place (`from`), the entries of a group come in order and one group after the other, and

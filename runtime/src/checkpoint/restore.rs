@@ -5,6 +5,8 @@
 //! are read.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use millstream_api::id::{KeyGroup, TaskId};
 
@@ -13,11 +15,15 @@ use super::manifest::{StageManifest, TaskManifest};
 use super::paths::ManifestId;
 use super::store::CheckpointStore;
 use super::{Error, disk_error};
+use crate::exchange::Wake;
 use crate::state::disk::Disk;
-use crate::state::{Backend, Snapshot, Store};
+use crate::state::parts::{Next, Parts, Urgency, Wanted};
+use crate::state::{Arrival, Backend, Store};
 
-/// Groups are imported in parts of about this size.
-const PART_BYTES: usize = 4 << 20;
+/// Groups are copied in parts of about this size,
+const PART_BYTES: usize = 1 << 20;
+/// of which so many wait to be written.
+const PARTS_WAITING: usize = 8;
 
 /// What a restore needs.
 pub struct Restore<'a> {
@@ -96,14 +102,16 @@ fn build(restore: &Restore<'_>, scratch: &Path) -> Result<(Box<dyn Store>, Resto
             store
         }
     };
+    let wake: Arc<dyn Wake> = Arc::new(thread::current());
     for (source, groups) in sources {
-        let source = task(restore.stage, source)?;
-        let cut = fetch_cut(restore, source, scratch, &mut stats)?;
-        let snapshot = restore.backend.read(&cut)?;
-        for group in groups {
-            import(snapshot.as_ref(), store.as_mut(), group)?;
-            stats.groups_read += 1;
-        }
+        let cut = fetch_cut(restore, task(restore.stage, source)?, scratch, &mut stats)?;
+        stats.groups_read += groups.len() as u32;
+        let wanted = Wanted { groups, part_bytes: PART_BYTES, urgency: Urgency::Awaited };
+        let mut parts = restore.backend.read(&cut)?.into_parts(wanted, Arc::clone(&wake))?;
+        copy(parts.as_mut(), source, store.as_mut(), &wake)?;
+    }
+    while !store.settle()? {
+        thread::park();
     }
     Ok((store, stats))
 }
@@ -153,18 +161,18 @@ fn fetch_cut(
     Ok(folder)
 }
 
-/// Copies a group part by part.
-fn import(from: &dyn Snapshot, to: &mut dyn Store, group: KeyGroup) -> Result<(), Error> {
-    let (mut part, mut bytes, mut imported) = (Vec::new(), 0, Ok(()));
-    from.export(group, None, &mut |key, value| {
-        part.push((key.to_vec(), value.to_vec()));
-        bytes += key.len() + value.len();
-        if bytes >= PART_BYTES {
-            bytes = 0;
-            imported = to.import(group, std::mem::take(&mut part));
+/// Copies groups part by part: while one is read here, those before it are written by the store.
+fn copy(parts: &mut dyn Parts, from: TaskId, to: &mut dyn Store, wake: &Arc<dyn Wake>) -> Result<(), Error> {
+    loop {
+        while to.waiting_bytes() > PARTS_WAITING * PART_BYTES {
+            thread::park();
         }
-        imported.is_ok()
-    })?;
-    imported?;
-    Ok(to.import(group, part)?)
+        match parts.next()? {
+            Next::Part(group, entries) => {
+                to.take_in(from.into(), Arrival::Entries(group, entries), Urgency::Awaited, wake)?;
+            }
+            Next::Later => thread::park(),
+            Next::End => return Ok(()),
+        }
+    }
 }

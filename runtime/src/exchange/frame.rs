@@ -26,7 +26,7 @@ use super::{ChannelId, columns};
 use crate::batch::{Element, PartKind, StatePart};
 
 /// Version of this format.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 /// Length of what precedes a payload.
 pub const HEADER_BYTES: usize = 16;
 /// No payload is longer: far above any sensible batch, low enough that garbage cannot ask for all memory.

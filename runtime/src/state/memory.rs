@@ -10,10 +10,7 @@ use millstream_api::id::KeyGroup;
 use super::disk::{Disk, RealDisk};
 use super::parts::{OnDemand, Parts, Urgency, Wanted};
 use super::tracking::Tracker;
-use super::{
-    Arrival, Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, check_group, check_import, group_of,
-    group_range, part,
-};
+use super::{Arrival, Backend, Changes, Cut, CutFile, Error, Operations, Snapshot, Store, group_of, group_range, part};
 use crate::exchange::Wake;
 
 mod file;
@@ -184,16 +181,11 @@ impl Store for MemoryStore {
         self.tracker.take(group)
     }
 
-    fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
-        check_import(group, &entries)?;
-        self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect())
-    }
-
     fn take_in(&mut self, _from: u64, arrival: Arrival, _urgency: Urgency, _wake: &Arc<dyn Wake>) -> Result<(), Error> {
         match arrival {
             Arrival::Changes(changes) => self.write(part::decode(&changes)?),
             Arrival::Entries(group, entries) => {
-                part::entries(&entries).try_for_each(|entry| check_group(group, entry?.0))?;
+                part::check(group, &entries)?;
                 self.write(part::decode(&entries)?)
             }
         }

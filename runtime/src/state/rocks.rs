@@ -17,8 +17,8 @@ use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions, propertie
 use super::parts::Urgency;
 use super::tracking::Tracker;
 use super::{
-    Arrival, Backend, Changes, Cut, CutFile, Error, Files, KeyRange, Operations, Snapshot, Store, check_import,
-    group_of, group_range, part,
+    Arrival, Backend, Changes, Cut, CutFile, Error, Files, KeyRange, Operations, Snapshot, Store, group_of,
+    group_range, part,
 };
 
 mod bulk;
@@ -217,25 +217,6 @@ impl Store for RocksStore {
 
     fn take_changed_keys(&mut self, group: KeyGroup) -> Result<Vec<Vec<u8>>, Error> {
         self.tracker.take(group)
-    }
-
-    fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
-        check_import(group, &entries)?;
-        self.finish_drop_of(group)?;
-        if self.tracker.is_active() {
-            entries.iter().for_each(|(key, _)| self.tracker.note(key));
-        }
-        let bytes: usize = entries.iter().map(|(key, value)| entry_bytes(key, Some(value))).sum();
-        if bytes < bulk::TABLE_FROM_BYTES {
-            return self.write(entries.into_iter().map(|(key, value)| (key, Some(value))).collect());
-        }
-        self.operations.writes += entries.len() as u64;
-        let options = options::of_import();
-        let mut table = bulk::Table::begin(&self.db, &self.imports, &options)?;
-        entries.iter().try_for_each(|(key, value)| table.put(key, value))?;
-        let table = table.finish()?;
-        self.catch_up()?;
-        self.imports.ingest(&self.db, &self.cuts.settle(), vec![table])
     }
 
     fn take_in(&mut self, from: u64, arrival: Arrival, urgency: Urgency, wake: &Arc<dyn Wake>) -> Result<(), Error> {

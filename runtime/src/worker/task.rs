@@ -160,7 +160,7 @@ impl Task {
         if self.stopped {
             return Ok(Step::Stopped);
         }
-        let more = self.aside(|task| Ok(task.ship()? | task.warm()?))?;
+        let more = self.aside(|task| Ok(task.ship()? | task.take_awaited()? | task.warm()?))?;
         self.pace_intake();
         self.tell_stored()?;
         let step = self.go_on(now_us)?;

@@ -157,10 +157,6 @@ impl Store for LaggingStore {
         self.inner().take_changed_keys(group)
     }
 
-    fn import(&mut self, group: KeyGroup, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), Error> {
-        self.inner().import(group, entries)
-    }
-
     fn drop_groups(&mut self, groups: &[KeyGroup]) -> Result<(), Error> {
         self.inner().drop_groups(groups)
     }

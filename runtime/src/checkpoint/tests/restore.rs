@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::Error;
 use super::super::restore::{Restore, RestoreStats, choose_base, restore_task};
 use super::*;
-use crate::state::conformance::{Content, content, key, of_group, put};
+use crate::state::conformance::{Content, content, import, key, of_group, put};
 use crate::state::disk::RealDisk;
 use crate::state::rocks::{RocksBackend, RocksOptions};
 
@@ -21,7 +21,7 @@ fn check(world: &World<'_>, before: &[TaskId], after: &[TaskId], entries: &Conte
         let groups = groups_of(before, id_of);
         let mut store = world.backend.create(&world.at(&format!("before-{id_of}"))).unwrap();
         for group in &groups {
-            store.import(*group, of_group(entries, *group).into_iter().collect()).unwrap();
+            import(&mut *store, *group, of_group(entries, *group).into_iter().collect());
         }
         let mut uploader = Uploader::new(u64::from(id_of) + 100);
         let uploaded = world.checkpoint(&mut *store, &mut uploader, id(1, 1));
@@ -89,6 +89,21 @@ proptest! {
         let folder = folder.path().to_path_buf();
         check(&World { backend: &backend, disk: &RealDisk, store: &store, folder }, &before, &after, &entries, local);
     }
+}
+
+/// Large enough for tables of their own, and for more parts than may wait.
+#[test]
+fn large_groups_are_read_out_of_several_cuts_with_rocksdb() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = RocksBackend::new(RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20 });
+    let (store, folder) = (MemoryCheckpoints::default(), folder.path().to_path_buf());
+    let groups = 0u16..u16::try_from(GROUPS).unwrap();
+    let keys = groups.flat_map(|group| (0..2000).map(move |number| key(group, &format!("{number:05}"))));
+    let entries: Content = keys.zip((0u8..=255).cycle()).map(|(key, byte)| (key, vec![byte; 1200])).collect();
+    let (before, after) = ([1, 1, 1, 1, 2, 2, 2, 2], [3, 3, 3, 1, 3, 3, 3, 2]);
+    let world = World { backend: &backend, disk: &RealDisk, store: &store, folder };
+    let stats = check(&world, &before, &after, &entries, true);
+    assert_eq!((stats.groups_kept, stats.groups_read), (3, 5));
 }
 
 #[test]

@@ -258,7 +258,7 @@ impl World {
         for (group, entries) in std::mem::take(&mut transfer.copied) {
             let changes = conformance::changes(&mut *donor.store, group);
             donor.store.drop_groups(&[group]).unwrap();
-            receiver.store.import(group, entries).unwrap();
+            conformance::import(&mut *receiver.store, group, entries);
             receiver.store.write(changes).unwrap();
         }
         let parts = BTreeMap::new();

@@ -76,8 +76,10 @@ impl Run<'_> {
             }
             Step::Drop(group) => self.drop_group(group),
             Step::Import(group, entries) => {
+                // Nobody tracks what is not here yet.
+                self.take_changes(group);
                 self.drop_group(group);
-                self.store.import(group, entries.clone().into_iter().collect()).unwrap();
+                super::import(&mut *self.store, group, entries.clone().into_iter().collect());
                 self.oracle.extend(entries);
             }
             Step::Cut => {
@@ -96,12 +98,14 @@ impl Run<'_> {
                 self.store.track(group).unwrap();
                 self.tracked.insert(group, of_group(&self.oracle, group));
             }
-            Step::TakeChanges(group) => {
-                let Some(mut copy) = self.tracked.remove(&group) else { return };
-                apply(&mut copy, super::changes(&mut *self.store, group));
-                assert_eq!(copy, of_group(&self.oracle, group), "snapshot and changes make the group");
-            }
+            Step::TakeChanges(group) => self.take_changes(group),
         }
+    }
+
+    fn take_changes(&mut self, group: KeyGroup) {
+        let Some(mut copy) = self.tracked.remove(&group) else { return };
+        apply(&mut copy, super::changes(&mut *self.store, group));
+        assert_eq!(copy, of_group(&self.oracle, group), "snapshot and changes make the group");
     }
 
     /// Goes on with the cut's content in half of the cases, and else with the old store and its tracking.

@@ -1,9 +1,11 @@
 //! Tables that are written beside the database and then become part of it, as files.
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
+use rustix::fs::{Advice, fadvise};
 
 use super::cut::Settled;
 use super::{Error, backend};
@@ -65,6 +67,7 @@ impl<'a> Table<'a> {
     /// The file, complete.
     pub(super) fn finish(mut self) -> Result<PathBuf, Error> {
         self.writer.finish().map_err(backend("end an import"))?;
+        fetch(&self.path);
         Ok(self.path)
     }
 
@@ -72,4 +75,11 @@ impl<'a> Table<'a> {
     pub(super) fn forsake(self) -> PathBuf {
         self.path
     }
+}
+
+/// Has a file in memory. Its writer has told the kernel, bit by bit, that nobody wants it soon; but rows of its groups do, and each would
+/// wait for the disk.
+fn fetch(path: &Path) {
+    // What cannot be had now is read when a row asks for it.
+    let _ = File::open(path).map(|file| fadvise(file, 0, None, Advice::WillNeed));
 }

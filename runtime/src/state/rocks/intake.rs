@@ -19,8 +19,9 @@ use super::cut::Cuts;
 use super::{Error, backend, options};
 use crate::exchange::Wake;
 use crate::priority::background;
+use crate::state::part::{self, Entries};
 use crate::state::parts::Urgency;
-use crate::state::{Arrival, check_group, part};
+use crate::state::{Arrival, check_group};
 
 /// Tables become part of the database when they have so many bytes together: each time its writers wait until it is on disk.
 const INGEST_FROM_BYTES: usize = 64 << 20;
@@ -45,6 +46,7 @@ struct State {
     entries: AtomicU64,
     settled: AtomicBool,
     forsaken: AtomicBool,
+    failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     wake: Arc<dyn Wake>,
 }
@@ -61,6 +63,7 @@ impl Intake {
             entries: AtomicU64::new(0),
             settled: AtomicBool::new(false),
             forsaken: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             failure: Mutex::default(),
             wake,
         });
@@ -85,8 +88,9 @@ impl Intake {
         self.send(Order::Take(from, arrival))
     }
 
+    /// None once it has failed: whoever waits for them would wait for ever, and hears of it with what is given next.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.state.waiting_bytes.load(Ordering::Acquire)
+        if self.state.failed.load(Ordering::Acquire) { 0 } else { self.state.waiting_bytes.load(Ordering::Acquire) }
     }
 
     /// Entries taken in so far.
@@ -159,6 +163,7 @@ fn serve((db, cuts): (&DB, &Cuts), imports: &Imports, state: &State, orders: &Re
     tables.remove_files();
     if let Err(error) = outcome {
         *state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        state.failed.store(true, Ordering::Release);
         state.wake.wake();
     }
 }
@@ -203,8 +208,8 @@ impl<'a> Tables<'a> {
         let table = open.table.insert(table);
         let mut count = 0;
         for part in open.parts.drain(..) {
-            for entry in part::entries(&part) {
-                let (key, value) = entry?;
+            let mut entries = Entries::of(&part);
+            while let Some((key, value)) = entries.read()? {
                 check_group(group, key)?;
                 table.put(key, value.unwrap_or_default())?;
                 count += 1;
@@ -218,7 +223,7 @@ impl<'a> Tables<'a> {
     fn close(&mut self, from: u64, state: &State) -> Result<(), Error> {
         let Some(open) = self.open.remove(&from) else { return Ok(()) };
         for part in &open.parts {
-            part::entries(part).try_for_each(|entry| check_group(open.group, entry?.0))?;
+            part::check(open.group, part)?;
             self.write(part, state)?;
         }
         let Some(table) = open.table else { return Ok(()) };
@@ -250,10 +255,11 @@ impl<'a> Tables<'a> {
 
     fn write(&self, changes: &Bytes, state: &State) -> Result<(), Error> {
         let mut batch = WriteBatch::default();
-        for entry in part::entries(changes) {
-            match entry? {
-                (key, Some(value)) => batch.put(key, value),
-                (key, None) => batch.delete(key),
+        let mut entries = Entries::of(changes);
+        while let Some((key, value)) = entries.read()? {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
             }
         }
         state.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);

@@ -144,7 +144,7 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
     let entries =
         |group| (0..2000).map(|number| (key(group, &format!("{number:05}")), vec![7; 1000])).collect::<Vec<_>>();
     for group in 1..4 {
-        store.import(group, entries(group)).unwrap();
+        conformance::import(&mut *store, group, entries(group));
     }
     let tables =
         |folder: &Path| RealDisk.files(folder).unwrap().iter().filter(|(name, _)| name.ends_with("sst")).count();
@@ -155,7 +155,7 @@ fn large_imports_become_files_and_dropped_groups_give_them_back() {
     assert!(cut.iter().filter(|file| file.immutable).count() <= 3);
     assert_eq!(content(&mut *store).len(), 4000);
     assert!(store.group_bytes(2).unwrap() < 1000);
-    store.import(2, entries(2)).unwrap();
+    conformance::import(&mut *store, 2, entries(2));
     assert_eq!(content(&mut *store).len(), 6000);
 }
 
@@ -191,7 +191,7 @@ fn files_of_a_dropped_group_stay_while_a_snapshot_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = small().create(&folder.path().join("store")).unwrap();
     let entries: Vec<_> = (0..2000).map(|number| (key(1, &format!("{number:05}")), vec![7; 1000])).collect();
-    store.import(1, entries.clone()).unwrap();
+    conformance::import(&mut *store, 1, entries.clone());
     let snapshot = store.snapshot().unwrap();
     store.drop_groups(&[1]).unwrap();
     assert_eq!(conformance::exported(&*snapshot, 1), entries.into_iter().collect());
@@ -214,7 +214,7 @@ fn a_cut_that_is_not_linked_yet_is_before_whatever_changes_files() {
     let later: [(&str, Later<'_>); 5] = [
         ("nothing", &|_| ()),
         ("more than a memtable", &|store| write(store, 1, 9000)),
-        ("a table", &|store| store.import(7, entries(7, 2000)).unwrap()),
+        ("a table", &|store| conformance::import(store, 7, entries(7, 2000))),
         ("the end of a group", &|store| store.drop_groups(&[2]).unwrap()),
         ("the end of the store", &|_| ()),
     ];
@@ -223,7 +223,7 @@ fn a_cut_that_is_not_linked_yet_is_before_whatever_changes_files() {
     for (name, change) in later {
         let backend = small();
         let mut store = backend.create(&at(name, "store")).unwrap();
-        store.import(2, entries(2, 2000)).unwrap();
+        conformance::import(&mut *store, 2, entries(2, 2000));
         write(&mut *store, 1, 1500);
         let (expected, cut) = (content(&mut *store), store.cut(&at(name, "cut")).unwrap());
         write(&mut *store, 3, 100);

@@ -19,6 +19,8 @@ use crate::worker::meter::Activity;
 
 /// So many parts may wait for the store to take them in.
 const PARTS_WAITING: usize = 8;
+/// Parts that rows wait for are read together, between two batches: as many as have so many bytes.
+const TOGETHER_BYTES: usize = 32 << 10;
 
 /// The receiver's side of a hand-over.
 pub(super) struct Receiver {
@@ -246,11 +248,30 @@ impl Task {
         (self.receiver.as_ref().map_or(0, |receiver| receiver.held_bytes), self.parts.held_bytes_max)
     }
 
+    /// Reads parts that the groups wait for before anything else: behind the flip their rows do, too. Says whether there were any.
+    pub(super) fn take_awaited(&mut self) -> Result<bool, Failed> {
+        let is_awaited = |receiver: &Receiver| receiver.flipped_at_us.is_some() && !receiver.sending.is_empty();
+        let (mut taken, mut taken_bytes) = (false, 0);
+        while taken_bytes < TOGETHER_BYTES
+            && self.receiver.as_ref().is_some_and(is_awaited)
+            && let Some((channel, element)) = self.take_state()
+        {
+            taken_bytes += if let Element::State(part) = &element { part.entries.len() } else { 0 };
+            self.take(channel, element)?;
+            taken = true;
+        }
+        Ok(taken)
+    }
+
+    fn take_state(&self) -> Option<(usize, Element)> {
+        let Input::Gate(gate) = &self.parts.input else { return None };
+        gate.take_from(|channel| self.donors.contains_key(&channel))
+    }
+
     /// Waits, but for groups on their way: they are taken in also by who cannot take rows.
     pub(super) fn wait_unless_state(&mut self, activity: Activity, until_us: Option<u64>) -> Result<Step, Failed> {
-        if let Input::Gate(gate) = &self.parts.input
-            && self.receiver.is_some()
-            && let Some((channel, element)) = gate.take_from(|channel| self.donors.contains_key(&channel))
+        if self.receiver.is_some()
+            && let Some((channel, element)) = self.take_state()
         {
             return self.take(channel, element).map(|()| Step::Worked);
         }

@@ -3,7 +3,8 @@ use std::collections::VecDeque;
 
 use super::{Failed, Task};
 use crate::stage::Flow;
-use crate::state::{self, part};
+use crate::state;
+use crate::state::part::Entries;
 
 /// Keys are read so many at a time, between two batches: some tenths of a millisecond if none is in memory.
 const AT_A_TIME: usize = 32;
@@ -23,8 +24,10 @@ impl Warming {
     /// Keys of a part that a donor has sent.
     pub fn add(&mut self, part: &[u8]) -> Result<(), state::Error> {
         let room = WAITING_MAX.saturating_sub(self.keys.len());
-        for entry in part::entries(part).take(room) {
-            self.keys.push_back(entry?.0.to_vec());
+        let mut entries = Entries::of(part);
+        for _ in 0..room {
+            let Some((key, _)) = entries.read()? else { break };
+            self.keys.push_back(key.to_vec());
         }
         Ok(())
     }
