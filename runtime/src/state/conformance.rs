@@ -284,7 +284,7 @@ fn changes_complete_a_snapshot(backend: &dyn Backend, folder: &Path) {
     assert!(store.take_changed_keys(2).is_err(), "tracking has ended");
     store.track(3).unwrap();
     store.drop_groups(&[3]).unwrap();
-    assert_eq!(store.take_changed_keys(3).unwrap().len(), 4, "a dropped group is changes");
+    assert_eq!(store.take_changed_keys(3).unwrap().len(), 4, "what is dropped has changed");
 }
 
 fn groups_move_and_come_back(backend: &dyn Backend, folder: &Path) {

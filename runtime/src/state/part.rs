@@ -11,12 +11,17 @@ use millstream_api::id::KeyGroup;
 
 use super::{Changes, Error, check_group};
 
+/// Entries of a part have at most so many times its bytes.
+const EXPANDS_MAX: usize = 4;
+
 /// Puts entries together.
 #[derive(Debug, Default)]
 pub struct Builder {
     out: BytesMut,
     /// The last one.
     key: Vec<u8>,
+    /// Of all keys and values.
+    plain_bytes: usize,
 }
 
 impl Builder {
@@ -35,6 +40,12 @@ impl Builder {
         self.out.put_slice(value.unwrap_or_default());
         self.key.truncate(shared);
         self.key.extend_from_slice(&key[shared..]);
+        self.plain_bytes += key.len() + value.map_or(0, <[u8]>::len);
+    }
+
+    /// Whether it is as large as a part should be, or takes a few times as much memory where it is read.
+    pub fn is_full(&self, part_bytes: usize) -> bool {
+        self.out.len() >= part_bytes || self.plain_bytes / EXPANDS_MAX >= part_bytes
     }
 
     /// Bytes so far.
@@ -186,6 +197,15 @@ mod tests {
         [b"0123456", b"0123457", b"01234__"].into_iter().for_each(|key| builder.push(key, Some(b"!")));
         let expected = [b"\0\x07\x020123456!".as_slice(), b"\x06\x01\x027!", b"\x05\x02\x02__!"].concat();
         assert_eq!(builder.finish(), expected);
+    }
+
+    #[test]
+    fn a_part_is_full_of_what_it_has_or_of_what_becomes_of_it() {
+        let mut builder = Builder::new();
+        builder.push(&[7; 99], Some(&[1]));
+        assert_eq!([100, 103, 104].map(|bytes| builder.is_full(bytes)), [true, true, false]);
+        (0..9).for_each(|_| builder.push(&[7; 99], Some(&[1])));
+        assert_eq!((builder.bytes(), builder.is_full(251), builder.is_full(250)), (103 + 9 * 4, false, true));
     }
 
     fn changes() -> impl Strategy<Value = Changes> {

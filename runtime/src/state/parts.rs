@@ -64,7 +64,7 @@ impl<S: Snapshot> Parts for OnDemand<S> {
         while let Some(group) = self.left.front().copied() {
             let (mut builder, mut next) = (Builder::default(), None);
             self.snapshot.export(group, self.cursor.as_deref(), &mut |key, value| {
-                if builder.bytes() >= self.part_bytes {
+                if builder.is_full(self.part_bytes) {
                     next = Some(key.to_vec());
                     return false;
                 }

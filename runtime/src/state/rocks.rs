@@ -244,6 +244,7 @@ impl Store for RocksStore {
         let settled = intake.settle()?;
         if settled {
             self.operations.writes += intake.entries();
+            intake.written().into_iter().for_each(|(group, bytes)| self.unflushed.add(group, bytes));
             self.intake = None;
         }
         Ok(settled)

@@ -160,7 +160,7 @@ impl Task {
         if self.stopped {
             return Ok(Step::Stopped);
         }
-        let more = self.aside(|task| Ok(task.ship()? | task.take_awaited()? | task.warm()?))?;
+        let more = self.aside(|task| Ok(task.ship()? | task.warm()?))? | self.take_awaited()?;
         self.pace_intake();
         self.tell_stored()?;
         let step = self.go_on(now_us)?;
@@ -260,7 +260,7 @@ impl Task {
             Element::Barrier(epoch) => match self.inputs.barrier(channel, epoch) {
                 Alignment::Ignore => {}
                 Alignment::Block | Alignment::Aligned(_) => {
-                    // An aligned cut is taken at the beginning of the next step, before anything else is read.
+                    // An aligned cut is taken at the beginning of the next step, before any row is read.
                     if let Input::Gate(gate) = &self.parts.input {
                         gate.block(channel);
                     }

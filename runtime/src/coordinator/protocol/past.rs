@@ -36,12 +36,13 @@ impl Coordinator {
         }
     }
 
-    /// Whether the newest rescale is where it was to be: stages have as many tasks, some of which had not, and all of them their share.
-    /// Tasks join before they own anything; and whether a table is the one that was asked for is not known.
+    /// Whether the newest rescale is where it was to be: stages have as many tasks, some of which had not, and in those all have their share
+    /// (tasks join before they own anything). A table that was asked for and is not even is not known here, and not reached.
     pub(super) fn has_reached(&self) -> bool {
         self.newest_rescale().is_some_and(|last| {
             let reached = |(index, stage): (usize, &StageDeployment)| {
-                last.to.get(&stage.name) == Some(&(stage.tasks.len() as u32)) && is_even(stage, self.is_keyed(index))
+                let (from, to) = (last.from.get(&stage.name), last.to.get(&stage.name));
+                to == Some(&(stage.tasks.len() as u32)) && (from == to || is_even(stage, self.is_keyed(index)))
             };
             last.from != last.to && self.deployment.iter().enumerate().all(reached)
         })

@@ -146,6 +146,7 @@ pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &P
         }
     });
     assert!(refused.unwrap_err().to_string().contains("belongs to group 9, not to 8"));
+    assert_eq!(away.waiting_bytes(), 0, "whoever waits for room hears of it");
 }
 
 /// Groups go while the store is used, and may come again at once.

@@ -1,5 +1,6 @@
 //! Tables that are written beside the database and then become part of it, as files.
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +13,8 @@ use super::{Error, backend};
 
 /// Fewer bytes of a group are written like any other change.
 pub(super) const TABLE_FROM_BYTES: usize = 1 << 20;
+/// The kernel begins to read no more than a disk reads ahead, whatever it is asked for: no disk is set to less than this.
+const FETCH_BYTES: u64 = 128 << 10;
 
 /// The imports of one database.
 #[derive(Debug, Clone, Default)]
@@ -78,8 +81,13 @@ impl<'a> Table<'a> {
 }
 
 /// Has a file in memory. Its writer has told the kernel, bit by bit, that nobody wants it soon; but rows of its groups do, and each would
-/// wait for the disk.
+/// wait for the disk. What cannot be had now is read when a row asks for it.
 fn fetch(path: &Path) {
-    // What cannot be had now is read when a row asks for it.
-    let _ = File::open(path).map(|file| fadvise(file, 0, None, Advice::WillNeed));
+    let Ok(file) = File::open(path) else { return };
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    for at in (0..bytes).step_by(FETCH_BYTES as usize) {
+        if fadvise(&file, at, NonZeroU64::new(FETCH_BYTES), Advice::WillNeed).is_err() {
+            return;
+        }
+    }
 }

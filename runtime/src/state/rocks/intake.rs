@@ -3,7 +3,7 @@
 //!
 //! A table holds one group: its range has no key of another, so that it goes below everything that is there, and no write that is
 //! still in memory has to become a file before it. Groups too small for a table are written like other changes.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,7 +16,7 @@ use rocksdb::{DB, Options, WriteBatch};
 
 use super::bulk::{Imports, TABLE_FROM_BYTES, Table};
 use super::cut::Cuts;
-use super::{Error, backend, options};
+use super::{Error, backend, entry_bytes, group_of, options};
 use crate::exchange::Wake;
 use crate::priority::background;
 use crate::state::part::{self, Entries};
@@ -44,9 +44,11 @@ struct State {
     /// Given and not taken in yet.
     waiting_bytes: AtomicUsize,
     entries: AtomicU64,
+    /// Bytes of groups that are in no file yet.
+    written: Mutex<BTreeMap<KeyGroup, usize>>,
     settled: AtomicBool,
     forsaken: AtomicBool,
-    failed: AtomicBool,
+    ended: AtomicBool,
     failure: Mutex<Option<Error>>,
     wake: Arc<dyn Wake>,
 }
@@ -61,9 +63,10 @@ impl Intake {
         let state = Arc::new(State {
             waiting_bytes: AtomicUsize::new(0),
             entries: AtomicU64::new(0),
+            written: Mutex::default(),
             settled: AtomicBool::new(false),
             forsaken: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             failure: Mutex::default(),
             wake,
         });
@@ -75,6 +78,7 @@ impl Intake {
                 if urgency == Urgency::Ahead {
                     background();
                 }
+                let _ended = Ended(&shared);
                 serve((&db, &cuts), &imports, &shared, &incoming);
             })
             .map_err(|error| Error::Backend { attempt: "start to take key groups in", reason: error.to_string() })?;
@@ -88,14 +92,19 @@ impl Intake {
         self.send(Order::Take(from, arrival))
     }
 
-    /// None once it has failed: whoever waits for them would wait for ever, and hears of it with what is given next.
+    /// None once it has ended: whoever waits for them would wait for ever, and hears of it with what is given next.
     pub(super) fn waiting_bytes(&self) -> usize {
-        if self.state.failed.load(Ordering::Acquire) { 0 } else { self.state.waiting_bytes.load(Ordering::Acquire) }
+        if self.state.ended.load(Ordering::Acquire) { 0 } else { self.state.waiting_bytes.load(Ordering::Acquire) }
     }
 
     /// Entries taken in so far.
     pub(super) fn entries(&self) -> u64 {
         self.state.entries.load(Ordering::Acquire)
+    }
+
+    /// Bytes of groups, as far as they were written like other changes.
+    pub(super) fn written(&self) -> BTreeMap<KeyGroup, usize> {
+        std::mem::take(&mut self.state.written.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends it. Whether everything is in the database.
@@ -163,8 +172,16 @@ fn serve((db, cuts): (&DB, &Cuts), imports: &Imports, state: &State, orders: &Re
     tables.remove_files();
     if let Err(error) = outcome {
         *state.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        state.failed.store(true, Ordering::Release);
-        state.wake.wake();
+    }
+}
+
+/// Tells who waits that nothing is taken in any more, however that has come.
+struct Ended<'a>(&'a State);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.wake.wake();
     }
 }
 
@@ -254,15 +271,19 @@ impl<'a> Tables<'a> {
     }
 
     fn write(&self, changes: &Bytes, state: &State) -> Result<(), Error> {
-        let mut batch = WriteBatch::default();
+        let (mut batch, mut written) = (WriteBatch::default(), BTreeMap::<KeyGroup, usize>::new());
         let mut entries = Entries::of(changes);
         while let Some((key, value)) = entries.read()? {
+            *written.entry(group_of(key)?).or_default() += entry_bytes(key, value);
             match value {
                 Some(value) => batch.put(key, value),
                 None => batch.delete(key),
             }
         }
         state.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let mut all = state.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.into_iter().for_each(|(group, bytes)| *all.entry(group).or_default() += bytes);
+        drop(all);
         // The task counts what it writes itself while a cut is pending.
         let _settled = self.cuts.settle();
         self.db.write_opt(batch, &options::unlogged()).map_err(backend("write an import"))

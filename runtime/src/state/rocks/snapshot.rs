@@ -121,7 +121,7 @@ fn read_group(
     };
     scan(db, options, &from, Some(&to), &mut |key, value| {
         builder.push(key, Some(value));
-        if builder.bytes() >= part_bytes {
+        if builder.is_full(part_bytes) {
             wanted = hand_over(&mut builder);
         }
         wanted

@@ -248,7 +248,7 @@ impl Task {
         (self.receiver.as_ref().map_or(0, |receiver| receiver.held_bytes), self.parts.held_bytes_max)
     }
 
-    /// Reads parts that the groups wait for before anything else: behind the flip their rows do, too. Says whether there were any.
+    /// Behind the flip, rows wait for the parts of their groups: these are read first. Says whether there were any.
     pub(super) fn take_awaited(&mut self) -> Result<bool, Failed> {
         let is_awaited = |receiver: &Receiver| receiver.flipped_at_us.is_some() && !receiver.sending.is_empty();
         let (mut taken, mut taken_bytes) = (false, 0);

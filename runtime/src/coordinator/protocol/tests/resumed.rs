@@ -150,20 +150,22 @@ fn tasks_that_join_are_linked_and_then_leave_since_they_own_nothing() {
 #[test]
 fn a_rescale_keeps_its_number_and_those_before_it_are_remembered() {
     let rescale = |id, state| RescaleStatus { id, state, batches_done: 3, ..RescaleStatus::default() };
-    let tasks = |window| BTreeMap::from([("source-1".to_owned(), 2), ("window-1".to_owned(), window)]);
-    for (heard, to, moved, expected) in [
-        (2, 1, true, RescaleState::Cancelled),
-        (0, 1, true, RescaleState::Failed),
-        (0, 2, true, RescaleState::Done),
+    let tasks = |(source, window)| BTreeMap::from([("source-1".to_owned(), source), ("window-1".to_owned(), window)]);
+    for (heard, from, to, moved, expected) in [
+        (2, (2, 3), (2, 1), true, RescaleState::Cancelled),
+        (0, (2, 3), (2, 1), true, RescaleState::Failed),
+        (0, (2, 3), (2, 2), true, RescaleState::Done),
         // Tasks have joined, and own next to nothing.
-        (0, 2, false, RescaleState::Failed),
+        (0, (2, 3), (2, 2), false, RescaleState::Failed),
+        // It was about another stage, and this one is like that.
+        (0, (1, 2), (2, 2), false, RescaleState::Done),
     ] {
         let mut scene = scene();
         if !moved {
             let owners = &mut scene.tasks.deploy.stages[1].table.owners;
             owners.iter_mut().skip(1).for_each(|owner| *owner = scene.stays);
         }
-        let last = RescaleStatus { from: tasks(3), to: tasks(to), ..rescale(7, RescaleState::Running) };
+        let last = RescaleStatus { from: tasks(from), to: tasks(to), ..rescale(7, RescaleState::Running) };
         scene.desk.coordinator.rescales = [last, rescale(6, RescaleState::Done)].into();
         scene.meet(&scene.heard(heard, &[]), &scene.heard(0, &[]));
         scene.desk.after(1);

@@ -16,9 +16,11 @@ use crate::worker::Failed;
 const KEYS_AT_A_TIME: usize = 64;
 /// and a part has at most so many, however small they are: each may be a read of the disk, and no row is looked at meanwhile.
 const KEYS_MAX: usize = 512;
-/// Small parts that rows wait for are sent together, as many as have so many bytes.
+/// Small parts that rows wait for are sent together, as many as have so many bytes,
 const TOGETHER_BYTES: u64 = 32 << 10;
-/// Telling keys that are worth having in memory takes at most this part of the bytes that have been sent, them takes at most this part of the bytes that have been sent,
+/// and fewer changed keys than this, and one part more.
+const TOGETHER_KEYS: u64 = 1024;
+/// Telling keys that are worth having in memory takes at most this part of the bytes that have been sent,
 const HOT_SHARE: u64 = 64;
 /// or so many, which are nothing beside the rest of a hand-over.
 const HOT_BYTES_MIN: u64 = 256;
@@ -44,6 +46,8 @@ pub(in crate::worker::task) struct Donor {
     /// The last parts.
     parts: VecDeque<(TaskId, StatePart)>,
     pub(super) bytes: u64,
+    /// Changed keys whose values have been read.
+    keys: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,7 @@ impl Donor {
             told: false,
             parts: VecDeque::new(),
             bytes: 0,
+            keys: 0,
         }
     }
 
@@ -90,7 +95,7 @@ impl Donor {
             }
             let builder = builders.entry(*to).or_default();
             builder.push(&key, None);
-            if builder.bytes() >= part_bytes {
+            if builder.is_full(part_bytes) {
                 let part = std::mem::take(builder);
                 self.parts.push_back((*to, self.part(0, PartKind::Hot, part)));
             }
@@ -153,12 +158,13 @@ impl Donor {
         let Some((to, group, keys)) = self.changed.front_mut() else { return Ok(None) };
         let (to, group, mut builder) = (*to, *group, Builder::default());
         let mut left = KEYS_MAX;
-        while builder.bytes() < part_bytes && left > 0 {
+        while !builder.is_full(part_bytes) && left > 0 {
             let some: Vec<Vec<u8>> = keys.by_ref().take(KEYS_AT_A_TIME.min(left)).collect();
             if some.is_empty() {
                 break;
             }
             left -= some.len();
+            self.keys += some.len() as u64;
             let wanted: Vec<&[u8]> = some.iter().map(Vec::as_slice).collect();
             let values = store.multi_get(&wanted)?;
             some.iter().zip(&values).for_each(|(key, value)| builder.push(key, value.as_deref()));
@@ -196,10 +202,11 @@ impl Donor {
         store: &mut dyn Store,
         part_bytes: usize,
     ) -> Result<bool, Failed> {
-        let (mut shipped, before) = (false, self.bytes);
+        let (mut shipped, bytes, keys) = (false, self.bytes, self.keys);
         while self.ship_one(outlets, store, part_bytes)? {
             shipped = true;
-            if self.phase != Phase::Shipping || self.bytes - before >= TOGETHER_BYTES {
+            let enough = self.bytes - bytes >= TOGETHER_BYTES || self.keys - keys >= TOGETHER_KEYS;
+            if enough || self.phase != Phase::Shipping {
                 break;
             }
         }
