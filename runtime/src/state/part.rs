@@ -25,11 +25,6 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Without entries.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds an entry behind those before; without a value it is one to remove.
     pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
         let shared = self.key.iter().zip(key).take_while(|(one, two)| one == two).count();
@@ -160,7 +155,7 @@ mod tests {
     use super::*;
 
     fn encode(changes: &Changes) -> Bytes {
-        let mut builder = Builder::new();
+        let mut builder = Builder::default();
         for (key, value) in changes {
             builder.push(key, value.as_deref());
         }
@@ -193,7 +188,7 @@ mod tests {
 
     #[test]
     fn keys_that_follow_each_other_share_what_they_begin_with() {
-        let mut builder = Builder::new();
+        let mut builder = Builder::default();
         [b"0123456", b"0123457", b"01234__"].into_iter().for_each(|key| builder.push(key, Some(b"!")));
         let expected = [b"\0\x07\x020123456!".as_slice(), b"\x06\x01\x027!", b"\x05\x02\x02__!"].concat();
         assert_eq!(builder.finish(), expected);
@@ -201,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_part_is_full_of_what_it_has_or_of_what_becomes_of_it() {
-        let mut builder = Builder::new();
+        let mut builder = Builder::default();
         builder.push(&[7; 99], Some(&[1]));
         assert_eq!([100, 103, 104].map(|bytes| builder.is_full(bytes)), [true, true, false]);
         (0..9).for_each(|_| builder.push(&[7; 99], Some(&[1])));

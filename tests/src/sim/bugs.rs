@@ -47,7 +47,7 @@ pub fn send(plant: Option<Plant>, lost_rows: &mut bool, queue: &mut VecDeque<Byt
 
 /// The frame with those entries only that are still there.
 fn without_removals(frame: &Bytes) -> Bytes {
-    let mut kept = part::Builder::new();
+    let mut kept = part::Builder::default();
     for (key, value) in part::decode(&frame.slice(PART_ENTRIES..)).unwrap_or_default() {
         if value.is_some() {
             kept.push(&key, value.as_deref());

@@ -36,7 +36,7 @@ fn parts(store: &mut dyn Store, groups: &[KeyGroup], urgency: Urgency) -> Vec<(K
 }
 
 fn encoded(changes: &Changes) -> Bytes {
-    let mut builder = Builder::new();
+    let mut builder = Builder::default();
     changes.iter().for_each(|(key, value)| builder.push(key, value.as_deref()));
     builder.finish()
 }
@@ -134,19 +134,27 @@ pub(super) fn groups_that_do_not_come_are_gone(backend: &dyn Backend, folder: &P
     let mut found = content(&mut *away);
     found.remove(&key(2, "meanwhile"));
     assert_eq!(found.len(), large.len() + 3, "as of the snapshot");
-    // A part that is not what it says is refused, at the latest in the end.
-    let wrong = encoded(&vec![(key(9, "a"), Some(Vec::new()))]);
-    let refused = away.take_in(0, Arrival::Entries(8, wrong), Urgency::Ahead, &wake());
-    let refused = refused.and_then(|()| {
-        loop {
-            match away.settle() {
-                Ok(false) => std::thread::park(),
-                other => break other.map(|_| ()),
+    // Parts that are not what they say are refused, at the latest in the end.
+    let part = |group| encoded(&vec![(key(group, "a"), Some(Vec::new()))]);
+    let (whole, torn) = (part(8), part(8).slice(..4));
+    for (arrivals, reason) in [
+        (vec![Arrival::Entries(8, part(9))], "belongs to group 9, not to 8"),
+        (vec![Arrival::Entries(8, whole), Arrival::Changes(torn)], "a key ends behind it"),
+    ] {
+        let taken = arrivals.into_iter().try_for_each(|arrival| away.take_in(0, arrival, Urgency::Ahead, &wake()));
+        let refused = taken.and_then(|()| {
+            loop {
+                match away.settle() {
+                    Ok(false) => std::thread::park(),
+                    other => break other.map(|_| ()),
+                }
             }
-        }
-    });
-    assert!(refused.unwrap_err().to_string().contains("belongs to group 9, not to 8"));
-    assert_eq!(away.waiting_bytes(), 0, "whoever waits for room hears of it");
+        });
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(away.waiting_bytes(), 0, "whoever waits for room hears of it");
+        away.forsake();
+    }
 }
 
 /// Groups go while the store is used, and may come again at once.

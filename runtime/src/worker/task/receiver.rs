@@ -19,8 +19,8 @@ use crate::worker::meter::Activity;
 
 /// So many parts may wait for the store to take them in.
 const PARTS_WAITING: usize = 8;
-/// Parts that rows wait for are read together, between two batches: as many as have so many bytes.
-const TOGETHER_BYTES: usize = 32 << 10;
+/// Parts that rows wait for are sent, and read, together between two batches: as many as have so many bytes.
+pub(super) const TOGETHER_BYTES: usize = 32 << 10;
 
 /// The receiver's side of a hand-over.
 pub(super) struct Receiver {

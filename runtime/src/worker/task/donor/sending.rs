@@ -11,14 +11,13 @@ use crate::state::part::Builder;
 use crate::state::parts::{Next, Parts, Wanted};
 use crate::state::{Store, group_of};
 use crate::worker::Failed;
+use crate::worker::task::receiver::TOGETHER_BYTES;
 
 /// Values of changed keys are read this many at a time,
 const KEYS_AT_A_TIME: usize = 64;
 /// and a part has at most so many, however small they are: each may be a read of the disk, and no row is looked at meanwhile.
 const KEYS_MAX: usize = 512;
-/// Small parts that rows wait for are sent together, as many as have so many bytes,
-const TOGETHER_BYTES: u64 = 32 << 10;
-/// and fewer changed keys than this, and one part more.
+/// Small parts that rows wait for are sent together, with fewer changed keys than this, and one part more.
 const TOGETHER_KEYS: u64 = 1024;
 /// Telling keys that are worth having in memory takes at most this part of the bytes that have been sent,
 const HOT_SHARE: u64 = 64;
@@ -89,12 +88,13 @@ impl Donor {
         let (mut builders, mut bytes) = (BTreeMap::<TaskId, Builder>::new(), 0);
         for key in keys {
             let Some(to) = group_of(&key).ok().and_then(|group| next.get(&group)) else { continue };
-            bytes += key.len();
+            let builder = builders.entry(*to).or_default();
+            let before = builder.bytes();
+            builder.push(&key, None);
+            bytes += builder.bytes() - before;
             if bytes > bytes_max {
                 break;
             }
-            let builder = builders.entry(*to).or_default();
-            builder.push(&key, None);
             if builder.is_full(part_bytes) {
                 let part = std::mem::take(builder);
                 self.parts.push_back((*to, self.part(0, PartKind::Hot, part)));
@@ -205,7 +205,7 @@ impl Donor {
         let (mut shipped, bytes, keys) = (false, self.bytes, self.keys);
         while self.ship_one(outlets, store, part_bytes)? {
             shipped = true;
-            let enough = self.bytes - bytes >= TOGETHER_BYTES || self.keys - keys >= TOGETHER_KEYS;
+            let enough = self.bytes - bytes >= TOGETHER_BYTES as u64 || self.keys - keys >= TOGETHER_KEYS;
             if enough || self.phase != Phase::Shipping {
                 break;
             }
