@@ -33,7 +33,8 @@ pub(crate) struct Table {
     /// Slots that differ from the store, and slots the store has an entry of.
     dirty: Vec<bool>,
     stored: Vec<bool>,
-    /// Dirty slots whose turn to be written ahead has come once: with the next one they are. What lives no longer is not worth it.
+    /// Dirty slots whose turn to be written ahead has come once: with the next one they are. What lives no longer is not worth it. And
+    /// slots that the store had and nobody had asked for: they will hardly be asked for again before their first turn.
     aged: Vec<bool>,
     /// Slots of groups that have left, and how many these are. They hold nothing and count as not there, but keep their
     /// number: to rebuild the table costs more than they do. A key that comes back is looked up in the store.
@@ -242,7 +243,7 @@ impl Aggregation {
         for (slot, value) in wanted.into_iter().zip(store.multi_get(&keys)?) {
             if let Some(value) = value {
                 self.decode(table, slot, &value)?;
-                table.stored[slot] = true;
+                (table.stored[slot], table.aged[slot]) = (true, true);
             }
         }
         Ok(())

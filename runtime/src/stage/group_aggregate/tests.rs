@@ -209,9 +209,11 @@ fn what_was_used_last_is_in_memory_at_the_next_owner() {
     push(&mut stage, &[(Some(1), Some(5)), (Some(3), Some(7)), (Some(9), Some(7))]);
     push(&mut stage, &[(Some(1), Some(5)), (Some(9), Some(7))]);
     stage.tasks[0].come_back_warm(&[1, 3], 2);
+    let writes = stage.tasks[0].writes();
     let said = push(&mut stage, &[(Some(1), Some(1)), (Some(3), Some(1)), (Some(9), Some(1))]);
     let kinds: Vec<&str> = said.iter().map(|row| row.split(' ').next().unwrap()).collect();
     assert_eq!(kinds, ["UpdateBefore", "UpdateAfter", "Insert", "UpdateBefore", "UpdateAfter"], "{said:?}");
+    assert_eq!(stage.tasks[0].writes(), writes, "and is hot: not written with its first turn");
 }
 
 #[test]
@@ -248,4 +250,25 @@ fn what_stays_dirty_is_written_ahead_and_leaves_little_for_a_barrier() {
     push(&mut stage, 0..3);
     stage.finish();
     assert_eq!(stage.tasks[0].writes(), 103, "a barrier writes what has changed since");
+}
+
+#[test]
+fn what_the_store_had_is_written_with_its_first_turn_and_what_is_hot_with_its_second() {
+    // A key takes about 180 bytes: 300 fit, 400 do not.
+    let mut stage = Stage::new(plan(false, 60_000), 1);
+    let push = |stage: &mut Stage, keys: std::ops::Range<i64>| {
+        let rows: Vec<Row> = keys.map(|key| (Some(key), Some(1))).collect();
+        let Batch { rows, groups, .. } = batch(&mut Vec::new(), &rows, &[], false);
+        stage.push(0, &rows, None, &groups.unwrap());
+    };
+    push(&mut stage, 0..400);
+    // Each push is followed by the turn of 0.6 of all keys.
+    let written = |stage: &mut Stage, keys| {
+        let before = stage.tasks[0].writes();
+        push(stage, keys);
+        stage.tasks[0].writes() - before
+    };
+    assert_eq!(written(&mut stage, 0..10), 6, "they were in the store alone");
+    stage.finish();
+    assert_eq!(written(&mut stage, 0..10), 0, "they were in memory");
 }

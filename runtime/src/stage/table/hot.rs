@@ -30,6 +30,9 @@ impl Aggregation {
             }
             slots.push(slot);
         }
-        self.load(table, (before..table.len(), &slots), (absent, middle), store)
+        self.load(table, (before..table.len(), &slots), (absent, middle), store)?;
+        // Rows of these have been asked for lately, elsewhere.
+        slots.iter().for_each(|slot| table.aged[*slot as usize] = false);
+        Ok(())
     }
 }
