@@ -1,6 +1,7 @@
 //! The roles a platform starts: coordinator and worker, with a work folder on this machine or in a pod.
 use anyhow::{Context, Result};
 use millstream_operator::platform::local::bind_to_parent_of_env;
+use millstream_runtime::priority;
 use millstream_runtime::redact::Redaction;
 use millstream_runtime::workdir::Workdir;
 use millstream_runtime::{coordinator, worker};
@@ -39,6 +40,7 @@ pub fn worker(args: WorkerArgs) -> Result<()> {
 
 /// Runs a worker on threads of its own.
 pub fn serve_worker(setup: worker::run::Setup) -> Result<()> {
+    priority::prompt();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(worker::run::serve(setup));
     // Uploads of a cancelled generation must not hold the process.

@@ -14,7 +14,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod pod;
-mod priority;
+pub mod priority;
 pub mod random;
 pub mod redact;
 pub mod rescale;

@@ -1,4 +1,4 @@
-//! Much work of a thread that yields, in short stints: an upload's. However nice it is, the scheduler takes no processor from it
+//! Much work of a thread that yields, in short stints: an upload's. However nice it is, many a scheduler takes no processor from it
 //! before it has had its slice, some milliseconds: as long waits whoever wakes meanwhile, and has next to nothing to do. So it leaves
 //! the processor by itself after a fraction of that, as long as others want it. And a disk that gives it all it can has rows wait
 //! for theirs behind it: so it leaves the disk alone for most of the time.
