@@ -130,6 +130,11 @@ impl RocksStore {
         family(&self.db)
     }
 
+    fn bytes_in_memory(&self) -> u64 {
+        let memtables = self.db.property_int_value(properties::CUR_SIZE_ALL_MEM_TABLES);
+        memtables.ok().flatten().unwrap_or(0) + self.deferred.bytes() as u64
+    }
+
     fn read(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let (family, sorted) = (self.family()?, keys.is_sorted());
         let found = self.db.batched_multi_get_cf(family, keys.iter().copied(), sorted);
@@ -197,9 +202,12 @@ impl Store for RocksStore {
     }
 
     fn cut(&mut self, folder: &Path) -> Result<Cut, Error> {
-        self.catch_up()?;
         let state_bytes = self.bytes();
-        let files = self.cuts.begin(folder)?;
+        if !self.cuts.is_pending() {
+            self.unflushed.cut_is_linked();
+        }
+        // What waits stays, where it is read: it is written once more, with what comes. A range that goes has it written before.
+        let files = self.cuts.begin(folder, write::batch(self.deferred.all()))?;
         self.written_bytes = 0;
         self.unflushed.cut();
         Ok(Cut { state_bytes, files })
@@ -271,13 +279,12 @@ impl Store for RocksStore {
         if !self.cuts.is_pending() {
             self.unflushed.cut_is_linked();
         }
-        let memtables = memtable_bytes(&self.db);
-        Ok(sizes::on_disk(&self.db, group)? + self.unflushed.share(group, memtables))
+        Ok(sizes::on_disk(&self.db, group)? + self.unflushed.share(group, self.bytes_in_memory()))
     }
 
     fn bytes(&self) -> u64 {
         let on_disk = self.db.property_int_value(properties::LIVE_SST_FILES_SIZE);
-        on_disk.ok().flatten().unwrap_or(0) + self.unflushed.total(memtable_bytes(&self.db))
+        on_disk.ok().flatten().unwrap_or(0) + self.unflushed.total(self.bytes_in_memory())
     }
 
     fn operations(&self) -> Operations {
@@ -297,10 +304,6 @@ impl Drop for RocksStore {
 fn entry_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
     // Ten bytes cover tag and lengths in a write batch.
     key.len() + value.map_or(0, <[u8]>::len) + 10
-}
-
-fn memtable_bytes(db: &DB) -> u64 {
-    db.property_int_value(properties::CUR_SIZE_ALL_MEM_TABLES).ok().flatten().unwrap_or(0)
 }
 
 fn family(db: &DB) -> Result<&ColumnFamily, Error> {

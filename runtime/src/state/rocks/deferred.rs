@@ -35,10 +35,16 @@ impl Deferred {
         }
     }
 
-    /// Some that can be written now: as few as have this many bytes together, or all.
-    pub(super) fn take(&mut self, bytes: usize) -> Changes {
+    /// All, by key.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> + Clone {
+        self.changes.iter()
+    }
+
+    /// Some that can be written now: this many entries, or as few as have this many bytes together, or all.
+    pub(super) fn take(&mut self, bytes: usize, entries: usize) -> Changes {
         let (mut taken, mut taken_bytes) = (Changes::new(), 0);
         while taken_bytes < bytes
+            && taken.len() < entries
             && let Some((key, value)) = self.changes.pop_first()
         {
             taken_bytes += entry_bytes(&key, value.as_deref());
@@ -140,10 +146,11 @@ mod tests {
         deferred.add(vec![(key(1), Some(vec![1; 50])), (key(2), None), (key(1), Some(vec![2; 70]))]);
         assert_eq!((deferred.get(&key(1)), deferred.get(&key(2))), (Some(&Some(vec![2; 70])), Some(&None)));
         assert_eq!((deferred.get(&key(3)), deferred.bytes()), (None, 11 + 81));
-        assert_eq!(deferred.take(1), [(key(1), Some(vec![2; 70]))]);
+        assert_eq!(deferred.take(1, 9), [(key(1), Some(vec![2; 70]))]);
         assert_eq!((deferred.get(&key(1)), deferred.bytes()), (None, 11));
         deferred.add(vec![(key(3), Some(vec![]))]);
-        assert_eq!(deferred.take(usize::MAX), [(key(2), None), (key(3), Some(vec![]))]);
+        assert_eq!(deferred.take(usize::MAX, 1), [(key(2), None)]);
+        assert_eq!(deferred.take(usize::MAX, 2), [(key(3), Some(vec![]))]);
         assert_eq!((deferred.is_empty(), deferred.bytes()), (true, 0));
     }
 }

@@ -22,6 +22,14 @@ struct Written {
 }
 
 impl Written {
+    fn add(&mut self, at: usize, bytes: u64) {
+        if at >= self.by_group.len() {
+            self.by_group.resize(at + 1, 0);
+        }
+        self.by_group[at] += bytes;
+        self.total += bytes;
+    }
+
     fn of(&self, group: KeyGroup) -> u64 {
         self.by_group.get(usize::from(group)).copied().unwrap_or(0)
     }
@@ -33,7 +41,7 @@ impl Written {
     }
 }
 
-/// Bytes written per group since the last cut, and those of that cut for as long as they may not be in files yet.
+/// Bytes written per group since the last cut, and those of cuts for as long as they may not be in files yet.
 #[derive(Debug, Default)]
 pub(super) struct Unflushed {
     later: Written,
@@ -42,20 +50,16 @@ pub(super) struct Unflushed {
 
 impl Unflushed {
     pub(super) fn add(&mut self, group: KeyGroup, bytes: usize) {
-        let (at, Written { by_group, total }) = (usize::from(group), &mut self.later);
-        if at >= by_group.len() {
-            by_group.resize(at + 1, 0);
-        }
-        by_group[at] += bytes as u64;
-        *total += bytes as u64;
+        self.later.add(usize::from(group), bytes as u64);
     }
 
     /// What has been written so far is on its way into files.
     pub(super) fn cut(&mut self) {
-        self.cut = std::mem::take(&mut self.later);
+        let later = std::mem::take(&mut self.later);
+        later.by_group.into_iter().enumerate().for_each(|(at, bytes)| self.cut.add(at, bytes));
     }
 
-    /// And has got there.
+    /// And has got there, that of all cuts.
     pub(super) fn cut_is_linked(&mut self) {
         self.cut = Written::default();
     }
@@ -97,6 +101,9 @@ mod tests {
         unflushed.cut();
         unflushed.add(2, 1000);
         assert_eq!((unflushed.share(300, full), unflushed.share(2, full)), (1000, 1000));
+        unflushed.cut();
+        assert_eq!((unflushed.share(300, full), unflushed.share(2, full)), (1000, 1000));
+        unflushed.add(2, 1000);
         unflushed.cut_is_linked();
         assert_eq!((unflushed.share(300, full), unflushed.share(2, full), unflushed.total(full)), (0, 1000, 1000));
     }

@@ -91,6 +91,39 @@ fn nothing_is_written_until_a_cut_whose_file_had_to_wait_has_begun_it() {
 }
 
 #[test]
+fn a_cut_waits_for_nobody_who_works_with_files_and_has_what_came_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = small();
+    let mut store = backend.begin(&folder.path().join("store")).unwrap();
+    put(&mut store, 1, &[("a", "written")]);
+    let (cuts, imports) = (Arc::clone(&store.cuts), std::mem::replace(&mut store.imports, Imports::always_under_way()));
+    let working = cuts.settle();
+    put(&mut store, 1, &[("b", "waits")]);
+    let first = store.cut(&folder.path().join("first")).unwrap();
+    store.imports = imports;
+    put(&mut store, 1, &[("a", "behind"), ("c", "behind")]);
+    assert_eq!(store.db.get(key(1, "b")).unwrap(), None);
+    drop(working);
+    put(&mut store, 1, &[("d", "behind")]);
+    assert!(!store.cuts.hold_writes() && store.cuts.is_pending(), "begun by who writes, and linked by who wants it");
+    // Behind one that is pending.
+    let second = store.cut(&folder.path().join("second")).unwrap();
+    put(&mut store, 1, &[("e", "behind both")]);
+    // Only one waits: the third has those before it linked.
+    let third = store.cut(&folder.path().join("third")).unwrap();
+    [first, second, third].into_iter().for_each(|cut| drop(cut.files().unwrap()));
+    assert!(!store.cuts.hold_writes() && !store.cuts.is_pending());
+    let at = |name: &str| {
+        let mut cut = backend.open(&folder.path().join("again").join(name), &folder.path().join(name)).unwrap();
+        content(&mut *cut).into_values().map(|value| String::from_utf8(value).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(at("first"), ["written", "waits"]);
+    assert_eq!(at("second"), ["behind", "waits", "behind", "behind"]);
+    assert_eq!(at("third"), ["behind", "waits", "behind", "behind", "behind both"]);
+    assert_eq!(content(&mut store).len(), 5);
+}
+
+#[test]
 fn writes_that_wait_for_imports_are_there_for_whoever_reads() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Deferring(small(), Why::Imports);
