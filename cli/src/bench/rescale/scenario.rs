@@ -10,6 +10,8 @@ const BATCH_ROWS: u64 = 4096;
 /// A lane between two tasks gathers rows up to a batch: so many rounds of it must fit into the keys, so that no batch has a key
 /// twice and every record makes an update of its own.
 const BATCHES: u64 = 4;
+/// Updates by which a saturation is measured that decides the rate: as many as are offered in this time, if the job takes them.
+const SATURATED_S: u64 = 30;
 /// Fewer keys make batches that are no more than single rows.
 const KEYS_MIN: u64 = 1_000;
 
@@ -103,9 +105,11 @@ impl Scenario {
         self.from.max(self.to)
     }
 
-    /// Records without a due time: one of each key, and then some that update them, by which the job's saturation is measured.
+    /// Records without a due time: one of each key, and then some that update them, by which the job's saturation is measured, if it is
+    /// wanted for so long that files of what was updated have to be read and merged, too.
     pub fn untimed(&self) -> u64 {
-        self.keys + (self.rate * 4).min(self.keys)
+        let seconds = if self.half_of_saturation { SATURATED_S } else { 4 };
+        self.keys + (self.rate * seconds).min(self.keys)
     }
 
     /// So few that no batch has a key twice.
